@@ -1,0 +1,1 @@
+"""SymPy derivations, one claim a file, and the registry `claims.toml`."""

@@ -1,0 +1,1 @@
+"""Declarations: which axes a network has, and which tensor carries which."""

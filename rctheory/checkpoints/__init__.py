@@ -1,0 +1,1 @@
+"""Lazy readers of stored weights, one tensor at a time."""

@@ -1,0 +1,1 @@
+"""Networks on weighted axes, their training and their infinite-width limit."""

@@ -1,0 +1,1 @@
+"""Statistics over a checkpoint, axis by axis, streamed."""

@@ -1,0 +1,1 @@
+"""Laws of neurons, row-column kernels and sampling designs."""

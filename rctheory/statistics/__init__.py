@@ -1,0 +1,1 @@
+"""Rates, verdicts, gates and permutation tests."""

@@ -1,0 +1,1 @@
+"""Claims, experiments, records and the runner."""

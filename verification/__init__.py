@@ -1,0 +1,1 @@
+"""Simulations that test the claims, one experiment a file."""
