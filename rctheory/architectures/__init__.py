@@ -1,1 +1,1 @@
-"""Declarations: which axes a network has, and which tensor carries which."""
+"""Declarations of architectures: axes, tensors and the layouts that follow from them."""

@@ -1,0 +1,40 @@
+"""The architectures that a checkpoint can name, by the `model_type` of its configuration."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from rctheory.architectures import llama
+from rctheory.architectures.spec import Layout
+from rctheory.errors import CheckpointError
+
+T = TypeVar("T")
+
+FROM_CONFIG: dict[str, Callable[[Mapping[str, Any]], Layout]] = {"llama": llama.layout_from_config}
+FROM_GGUF: dict[str, Callable[[Mapping[str, Any], frozenset[str]], dict[str, Any]]] = {"llama": llama.config_from_gguf}
+
+
+def layout_of(config: Mapping[str, Any]) -> Layout:
+    """Return the layout that a configuration describes, by its `model_type`.
+
+    Raises:
+        CheckpointError: no such architecture is declared, or its sizes make no sense.
+    """
+    return _choose(FROM_CONFIG, config.get("model_type"), "model_type")(config)
+
+
+def config_of_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dict[str, Any]:
+    """Return the configuration that the metadata of a GGUF file stands for, by its `general.architecture`.
+
+    Raises:
+        CheckpointError: no such architecture is declared.
+    """
+    name = metadata.get("general.architecture")
+    return {"model_type": name, **_choose(FROM_GGUF, name, "general.architecture")(metadata, stored)}
+
+
+def _choose(declared: Mapping[str, T], name: object, key: str) -> T:
+    """Return the entry of that name."""
+    if not isinstance(name, str) or name not in declared:
+        remedy = "declare its axes as rctheory/architectures/llama.py does and add it to architectures/registry.py"
+        raise CheckpointError(f"{key} = {name!r}", f"one of {', '.join(sorted(declared))}", remedy)
+    return declared[name]

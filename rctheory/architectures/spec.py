@@ -1,0 +1,137 @@
+"""Axis and Architecture declarations: which tensor dimensions are one and the same axis, and which symmetry it has.
+
+A declaration is all that an operator needs to know of a model. A tensor dimension is a *nest* of axes, outermost
+first: the rows of a query projection are `(GROUP, HEAD, KEY_DIM)`. An axis may have a *parent*, inside which it is
+permuted: one permutation for each unit of the parent, the same for every other axis of the nest.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from rctheory.architectures.axes import Axis, AxisInstance, Nest, Role, Scope
+from rctheory.architectures.layout import Layout, TensorLayout, Touch
+from rctheory.errors import LawError, ShapeError
+
+__all__ = [
+    "Architecture",
+    "Axis",
+    "AxisInstance",
+    "Layout",
+    "Nest",
+    "Role",
+    "Scope",
+    "TensorLayout",
+    "TensorSpec",
+    "Touch",
+]
+
+LAYER = "{layer}"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor, or one in each layer when its name holds `{layer}`.
+
+    Args:
+        name: stored name in a safetensors checkpoint.
+        dimensions: for each tensor dimension the nested axes that it runs over, outermost first.
+        gguf: stored name in a GGUF file; empty where that format has none.
+        gguf_interleaved: GGUF stores the rows of each head as rotary pairs (0, d/2, 1, d/2 + 1, ...).
+
+    Raises:
+        LawError: a dimension without axes, a parent that is missing from the nest or stands inside its child, or an
+            axis of a layer in a tensor of the model.
+    """
+
+    name: str
+    dimensions: tuple[Nest, ...]
+    gguf: str = ""
+    gguf_interleaved: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the nesting of every dimension."""
+        for number, nest in enumerate(self.dimensions):
+            where = f"dimension {number} of {self.name}"
+            if not nest:
+                raise LawError(f"{where} runs over no axis", "at least one axis", "declare its axes")
+            for place, axis in enumerate(nest):
+                self._check_axis(where, axis, nest[:place])
+
+    def _check_axis(self, where: str, axis: Axis, outer: Nest) -> None:
+        """Check one axis against those outside of it."""
+        if axis in outer:
+            raise LawError(f"{where} runs over {axis.name} twice", "each axis once", "remove one")
+        if (axis.parent is None) != (not outer) or (axis.parent is not None and axis.parent not in outer):
+            parent = "no parent" if axis.parent is None else f"parent {axis.parent.name}"
+            found = f"{where} nests {axis.name} ({parent}) inside {[a.name for a in outer]}"
+            raise LawError(found, "every inner axis to stand inside its parent", "order the nest outermost first")
+        if axis.scope is Scope.LAYER and LAYER not in self.name:
+            found = f"{where} runs over {axis.name}, an axis of a layer"
+            raise LawError(found, f"{LAYER} in the name of the tensor", "name the layer or declare scope MODEL")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of models: its tensors and, through them, its axes.
+
+    Args:
+        name: name of the family.
+        tensors: every stored tensor.
+        buffers: names of tensors that a checkpoint may hold and that carry no weights (they follow from the sizes).
+
+    Raises:
+        LawError: two tensors, or two different axes, of the same name.
+    """
+
+    name: str
+    tensors: tuple[TensorSpec, ...]
+    buffers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse names that mean two things."""
+        names = [spec.name for spec in self.tensors]
+        axes = [axis.name for axis in self.axes]
+        for kind, found in (("tensor", names), ("axis", axes)):
+            twice = sorted({name for name in found if found.count(name) > 1})
+            if twice:
+                raise LawError(f"{kind} {twice[0]} is declared twice in {self.name}", "one meaning", "rename one")
+
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """Every axis of the family, in the order in which the tensors meet them."""
+        return tuple(dict.fromkeys(a for spec in self.tensors for nest in spec.dimensions for a in nest))
+
+    def layout(self, sizes: Mapping[str, int], layers: int = 1) -> Layout:
+        """Return the concrete tensors for a size of each axis and a number of layers.
+
+        Args:
+            sizes: number of units by axis name; of an inner axis, inside one unit of its parent.
+            layers: how often the tensors with `{layer}` in their name exist.
+
+        Raises:
+            ShapeError: an axis without a size, a size without its axis, or a size or number of layers below 1.
+        """
+        declared = {axis.name for axis in self.axes}
+        if declared != set(sizes):
+            found = f"sizes of {', '.join(sorted(sizes)) or 'nothing'} for {self.name}"
+            raise ShapeError(found, f"one of each axis {', '.join(sorted(declared))}", "give every axis its size")
+        for name, value in (*sizes.items(), ("layers", layers)):
+            if type(value) is not int or value < 1:
+                raise ShapeError(f"{self.name}: {name} = {value!r}", "a whole number of at least 1", "correct the size")
+        tensors = [
+            self._concrete(spec, sizes, layer)
+            for spec in self.tensors
+            for layer in (range(layers) if LAYER in spec.name else (None,))
+        ]
+        buffers = frozenset(name.replace(LAYER, str(layer)) for name in self.buffers for layer in range(layers))
+        return Layout(self.name, layers, {tensor.name: tensor for tensor in tensors}, buffers)
+
+    def _concrete(self, spec: TensorSpec, sizes: Mapping[str, int], layer: int | None) -> TensorLayout:
+        """Give one tensor of one layer its name and axis instances."""
+        nests = tuple(
+            tuple(AxisInstance(axis.instance(layer), axis, sizes[axis.name]) for axis in nest)
+            for nest in spec.dimensions
+        )
+        name, gguf = (pattern.replace(LAYER, str(layer)) for pattern in (spec.name, spec.gguf))
+        return TensorLayout(name, layer, nests, gguf, spec.gguf_interleaved)
