@@ -24,6 +24,7 @@ class TensorLayout:
 
     Args:
         name: stored name in a safetensors checkpoint.
+        pattern: the same with `{layer}` in place of the number: what it is called in every layer.
         layer: its layer; None for a tensor of the model.
         nests: the axis instances of each dimension, outermost first.
         gguf: stored name in a GGUF file; empty where that format has none.
@@ -31,6 +32,7 @@ class TensorLayout:
     """
 
     name: str
+    pattern: str
     layer: int | None
     nests: tuple[tuple[AxisInstance, ...], ...]
     gguf: str = ""

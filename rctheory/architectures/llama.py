@@ -50,7 +50,12 @@ def llama(*, tied: bool, attention_bias: bool = False, mlp_bias: bool = False) -
             TensorSpec("model.norm.weight", (residual,), "output_norm.weight"),
             *head,
         ),
-        buffers=("model.layers.{layer}.self_attn.rotary_emb.inv_freq",),
+        # Rotary frequencies follow from the sizes; a tied head that is stored nevertheless repeats the embedding.
+        buffers=(
+            "model.layers.{layer}.self_attn.rotary_emb.inv_freq",
+            "rope_freqs.weight",
+            *(("lm_head.weight",) if tied else ()),
+        ),
     )
 
 
@@ -78,10 +83,10 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
     groups = _whole(config, "num_key_value_heads", default=heads)
     if heads % groups:
         found = f"num_attention_heads = {heads} and num_key_value_heads = {groups}"
-        raise CheckpointError(found, "whole groups of query heads", "correct config.json")
+        raise CheckpointError(found, "whole groups of query heads", "correct the configuration")
     if config.get("head_dim") is None and residual % heads:
         found = f"hidden_size = {residual} and num_attention_heads = {heads} without head_dim"
-        raise CheckpointError(found, "a whole number of coordinates in each head", "add head_dim to config.json")
+        raise CheckpointError(found, "a whole number of coordinates in each head", "add head_dim to the configuration")
     head_dim = _whole(config, "head_dim", default=residual // heads)
     architecture = llama(
         tied=bool(config.get("tie_word_embeddings", False)),
@@ -104,7 +109,7 @@ def config_from_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dic
     """Return the entries of `config.json` that the metadata of a GGUF file of architecture llama stands for.
 
     Args:
-        metadata: the key-value part of the file; an array of tokens may be given by its length alone.
+        metadata: the key-value part of the file, an array given by its length alone.
         stored: names of the stored tensors: they say whether the head is tied and which biases exist.
     """
     keys = {
@@ -116,7 +121,8 @@ def config_from_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dic
         "head_dim": "llama.attention.key_length",
         "vocab_size": "llama.vocab_size",
     }
-    config: dict[str, Any] = {entry: metadata[key] for entry, key in keys.items() if key in metadata}
+    tokens = {"vocab_size": metadata["tokenizer.ggml.tokens"]} if "tokenizer.ggml.tokens" in metadata else {}
+    config: dict[str, Any] = tokens | {entry: metadata[key] for entry, key in keys.items() if key in metadata}
     config["tie_word_embeddings"] = "output.weight" not in stored
     config["attention_bias"] = "blk.0.attn_q.bias" in stored
     config["mlp_bias"] = "blk.0.ffn_gate.bias" in stored
@@ -128,5 +134,7 @@ def _whole(config: Mapping[str, Any], key: str, default: int | None = None) -> i
     value = config.get(key)
     value = default if value is None else value
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"{key} = {value!r} in the configuration", "a whole number >= 1", "correct config.json")
+        raise CheckpointError(
+            f"{key} = {value!r} in the configuration", "a whole number >= 1", "correct the configuration"
+        )
     return value

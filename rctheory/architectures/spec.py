@@ -134,4 +134,4 @@ class Architecture:
             for nest in spec.dimensions
         )
         name, gguf = (pattern.replace(LAYER, str(layer)) for pattern in (spec.name, spec.gguf))
-        return TensorLayout(name, layer, nests, gguf, spec.gguf_interleaved)
+        return TensorLayout(name, spec.name, layer, nests, gguf, spec.gguf_interleaved)

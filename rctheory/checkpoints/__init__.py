@@ -1,1 +1,1 @@
-"""Lazy readers of stored weights, one tensor at a time."""
+"""Lazy readers of checkpoints: safetensors folders and GGUF files, one block of rows at a time."""
