@@ -33,6 +33,17 @@ class Point:
     seeds: int = 1
     scale: float | None = None
 
+    @classmethod
+    def rms(cls, n: int, squares: Sequence[float], scale: float | None = None) -> "Point":
+        """Return the root mean square over seeds from each seed's squared error, with its delta-method standard error.
+
+        sd(sqrt(m)) = sd(m) / (2 sqrt(m)) for the mean m of the squares.
+        """
+        values = np.asarray(squares, dtype=float)
+        error = math.sqrt(values.mean())
+        se = float(values.std(ddof=1)) / math.sqrt(len(values)) / (2 * error) if len(values) > 1 and error else 0.0
+        return cls(n, error, se, len(values), scale)
+
     @property
     def abscissa(self) -> float:
         """Return the scale on which the rate holds."""

@@ -1,0 +1,122 @@
+"""The row-column ansatz of a whole network, its finite samples and its infinite-width limit."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from rctheory.dynamics.activations import Activation
+from rctheory.dynamics.network import Network
+from rctheory.errors import LawError, ShapeError
+from rctheory.measures.kernels import RCKernel
+from rctheory.measures.laws import NeuronLaw, Units
+from rctheory.numerics import chunks, generator
+
+Sampler = Callable[[NeuronLaw, int, torch.Generator], Tensor]
+"""How latents are drawn: (law, n, generator) -> (n, k)."""
+
+
+def independent(law: NeuronLaw, n: int, stream: torch.Generator) -> Tensor:
+    """Draw n iid latents."""
+    return law.sample(n, stream)
+
+
+@dataclass(frozen=True)
+class Ansatz:
+    """W^l_ij = F_l(z^l_i, z^{l-1}_j, xi^l_ij): one latent per neuron, shared by the two matrices that it joins.
+
+    Args:
+        inputs: n_0, fixed.
+        outputs: n_L, fixed.
+        laws: law of the latents of each hidden layer, l = 1..L-1.
+        kernels: kernel of each weight matrix, l = 1..L.
+        activation: activation of the hidden layers.
+
+    Raises:
+        ShapeError: the numbers of laws and kernels do not fit.
+    """
+
+    inputs: int
+    outputs: int
+    laws: tuple[NeuronLaw, ...]
+    kernels: tuple[RCKernel, ...]
+    activation: Activation
+
+    def __post_init__(self) -> None:
+        """Check that L kernels stand between L + 1 axes."""
+        if len(self.laws) < 1 or len(self.kernels) != len(self.laws) + 1:
+            found = f"{len(self.laws)} laws of hidden layers and {len(self.kernels)} kernels"
+            raise ShapeError(found, "one kernel more than laws, and at least one law", "add or drop a kernel")
+
+    def limit(self, nodes: int, dtype: torch.dtype = torch.float64) -> Network:
+        """Return the infinite-width network on `nodes` quadrature nodes per latent dimension of every hidden layer.
+
+        The residual has mean zero and is integrated out: entries are the mean kernel at pairs of nodes.
+        """
+        axes = [self._fixed(self.inputs), *(law.quadrature(nodes) for law in self.laws), self._fixed(self.outputs)]
+        weights = [kernel.expected(axes[i + 1], axes[i]).to(dtype) for i, kernel in enumerate(self.kernels)]
+        return Network(tuple(weights), tuple(axis.masses.to(dtype) for axis in axes), self.activation)
+
+    def sample(
+        self,
+        widths: Sequence[int],
+        seeds: Sequence[int],
+        *,
+        root: int = 0,
+        sampler: Sampler = independent,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> Network:
+        """Return finite networks, one for each seed, batched in the leading dimension.
+
+        Each seed owns its named streams, so a network does not depend on which others share its batch.
+
+        Args:
+            widths: n_1..n_{L-1}.
+            seeds: indices of the networks.
+            root: root seed of all streams.
+            sampler: how latents are drawn from a law.
+            dtype: dtype of the weights.
+            device: where the weights live; random numbers are always drawn on the CPU, the same for every device.
+
+        Raises:
+            LawError: a number of widths other than of hidden layers, a width below 1, or no seed.
+        """
+        if len(widths) != len(self.laws) or min(widths, default=0) < 1 or not seeds:
+            found = f"widths {tuple(widths)} and {len(seeds)} seeds"
+            raise LawError(found, f"{len(self.laws)} widths of at least 1 and at least one seed", "change the widths")
+        axes = [self._fixed(self.inputs)]
+        for layer, (law, n) in enumerate(zip(self.laws, widths, strict=True), 1):
+            draws = [sampler(law, n, generator(root, "latent", layer, n, seed)) for seed in seeds]
+            axes.append(Units.sampled(torch.stack(draws)))
+        axes.append(self._fixed(self.outputs))
+        weights = []
+        for layer, kernel in enumerate(self.kernels, 1):
+            mean = kernel.expected(axes[layer], axes[layer - 1]).to(device=device, dtype=dtype)
+            streams = [generator(root, "residual", layer, *widths, seed) for seed in seeds]
+            weights.append(kernel.add_residual(mean.contiguous(), streams))
+        masses = tuple(axis.masses.to(device=device, dtype=dtype) for axis in axes)
+        return Network(tuple(weights), masses, self.activation)
+
+    def ensembles(
+        self,
+        widths: Sequence[int],
+        seeds: int,
+        *,
+        root: int = 0,
+        sampler: Sampler = independent,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        budget: int = 1 << 28,
+    ) -> Iterator[Network]:
+        """Yield `sample` over seeds 0..seeds-1 in batches whose weights take at most `budget` bytes."""
+        sizes = [self.inputs, *widths, self.outputs]
+        each = sum(a * b for a, b in pairwise(sizes)) * torch.finfo(dtype).bits // 8
+        for part in chunks(seeds, each, budget):
+            yield self.sample(widths, part, root=root, sampler=sampler, dtype=dtype, device=device)
+
+    @staticmethod
+    def _fixed(size: int) -> Units:
+        return Units.fixed(size)

@@ -1,0 +1,129 @@
+"""Sampling designs: which m of n units a transfer keeps or copies.
+
+Zero-shot weight transfer is sampling from the empirical row-column measure of the source: one draw per axis, used
+by every tensor that touches the axis. One code serves synthetic arrays and checkpoints.
+Source: claim `sampling.variance`; the formulas are classical finite-population sampling theory.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rctheory.errors import LawError
+
+
+def population_variance(values: Tensor) -> Tensor:
+    """Return S^2 = sum_j (y_j - mean)^2 / (n - 1) over the last dimension (0 for a single unit)."""
+    n = values.shape[-1]
+    centred = values - values.mean(dim=-1, keepdim=True)
+    return centred.square().sum(dim=-1) / max(n - 1, 1)
+
+
+class Design(ABC):
+    """A random map from m target units to n source units whose sampled mean is unbiased."""
+
+    name: ClassVar[str]
+
+    def draw(self, n: int, m: int, generator: torch.Generator) -> Tensor:
+        """Draw the m source indices: (m,) int64.
+
+        Raises:
+            LawError: n or m is not positive, or the design cannot give m units of n.
+        """
+        self._check(n, m)
+        return self._draw(n, m, generator)
+
+    def variance(self, values: Tensor, m: int) -> Tensor:
+        """Return the exact variance of (1/m) sum_c y_{i_c} over the draw, for values y: (..., n) -> (...).
+
+        Raises:
+            LawError: as in `draw`.
+        """
+        self._check(values.shape[-1], m)
+        return self._variance(values, m)
+
+    def _check(self, n: int, m: int) -> None:
+        if n < 1 or m < 1:
+            raise LawError(f"{m} units of {n} asked from design {self.name}", "at least 1 of 1", "use larger widths")
+
+    @abstractmethod
+    def _draw(self, n: int, m: int, generator: torch.Generator) -> Tensor: ...
+
+    @abstractmethod
+    def _variance(self, values: Tensor, m: int) -> Tensor: ...
+
+
+class Independent(Design):
+    """Iid draws with replacement. Variance S^2 (n - 1) / (n m)."""
+
+    name = "iid"
+
+    def _draw(self, n: int, m: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(n, (m,), generator=generator)
+
+    def _variance(self, values: Tensor, m: int) -> Tensor:
+        n = values.shape[-1]
+        return population_variance(values) * (n - 1) / (n * m)
+
+
+class Balanced(Design):
+    """Every unit floor(m/n) times, and r = m mod n of them, drawn without replacement, once more.
+
+    Variance (r/m)^2 S^2 (1/r - 1/n): zero when n divides m. For m < n this is sampling without replacement.
+    """
+
+    name = "balanced"
+
+    def _draw(self, n: int, m: int, generator: torch.Generator) -> Tensor:
+        whole, rest = divmod(m, n)
+        extra = torch.randperm(n, generator=generator)[:rest]
+        return torch.cat([torch.arange(n).repeat(whole), extra])
+
+    def _variance(self, values: Tensor, m: int) -> Tensor:
+        n = values.shape[-1]
+        rest = m % n
+        return population_variance(values) * (rest / m**2) * (1 - rest / n)
+
+
+class WithoutReplacement(Balanced):
+    """m <= n distinct units. Variance S^2 (1/m - 1/n)."""
+
+    name = "without-replacement"
+
+    def _check(self, n: int, m: int) -> None:
+        super()._check(n, m)
+        if m > n:
+            found = f"{m} units of {n} asked from design {self.name}"
+            raise LawError(found, f"at most {n}", "use the balanced or the iid design to grow")
+
+
+class Stratified(Design):
+    """Units in their given order fill [0, 1) in equal parts; one uniform point in each of m equal strata picks a unit.
+
+    Order the units by their latent first: then neighbours are alike and a stratum holds little variance.
+    Variance m^-2 sum_k Var(y | stratum k).
+    """
+
+    name = "stratified"
+
+    def _draw(self, n: int, m: int, generator: torch.Generator) -> Tensor:
+        places = (torch.arange(m) + torch.rand(m, generator=generator, dtype=torch.float64)) * (n / m)
+        return places.long().clamp_(max=n - 1)
+
+    def _variance(self, values: Tensor, m: int) -> Tensor:
+        shares = self.shares(values.shape[-1], m).to(values)
+        first, second = values @ shares.T, values.square() @ shares.T
+        return (second - first.square()).clamp_(min=0).sum(dim=-1) / m**2
+
+    @staticmethod
+    def shares(n: int, m: int) -> Tensor:
+        """Return the probability of unit j in stratum k, (m, n): the part of the stratum that the unit covers."""
+        edges = torch.arange(n + 1, dtype=torch.float64) * (m / n)
+        strata = torch.arange(m, dtype=torch.float64)[:, None]
+        return (torch.minimum(edges[1:], strata + 1) - torch.maximum(edges[:-1], strata)).clamp_(min=0)
+
+
+DESIGNS: dict[str, Design] = {d.name: d for d in (Independent(), WithoutReplacement(), Balanced(), Stratified())}
+"""Every design by its name."""

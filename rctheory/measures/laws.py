@@ -1,0 +1,133 @@
+"""Laws of neurons: how latents are drawn, and the nodes that integrate against the law."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rctheory.errors import LawError
+from rctheory.numerics import tolerance
+
+
+@dataclass(frozen=True)
+class Units:
+    """The neurons of one axis: a discrete probability over latents.
+
+    The same class holds n sampled neurons (masses 1/n), quadrature nodes (masses are the weights of the rule) and the
+    coordinates of a fixed axis (masses 1, `averaged=False`: a fixed axis is summed).
+
+    Args:
+        latents: (..., n, k) latent of each neuron; leading dimensions are seeds.
+        masses: (n,) mass of each neuron, shared by all seeds.
+        averaged: whether the masses are a probability.
+
+    Raises:
+        LawError: shapes disagree, a mass is not positive, or the masses of an averaged axis do not sum to one.
+    """
+
+    latents: Tensor
+    masses: Tensor
+    averaged: bool = True
+
+    def __post_init__(self) -> None:
+        """Check shapes, signs and the total mass."""
+        n = self.masses.numel()
+        if self.latents.ndim < 2 or self.masses.shape != self.latents.shape[-2:-1] or not n:
+            found = f"latents of shape {tuple(self.latents.shape)} with masses of shape {tuple(self.masses.shape)}"
+            raise LawError(found, "(..., n, k) and (n,) with n >= 1", "give one mass to each neuron")
+        if not bool((self.masses > 0).all()):
+            raise LawError(f"smallest mass {float(self.masses.min())}", "positive masses", "drop neurons without mass")
+        total = float(self.masses.sum())
+        # The masses may come from a rule computed in a few dozen roundings each: 64 of them leave room for that.
+        if self.averaged and not abs(total - 1) <= tolerance(self.masses.dtype, terms=n + 64):
+            raise LawError(f"masses that sum to {total!r}", "a probability, sum 1", "divide the masses by their sum")
+
+    @classmethod
+    def fixed(cls, size: int, dtype: torch.dtype = torch.float64) -> "Units":
+        """Return a fixed axis of `size` coordinates; the latent of a coordinate is its index."""
+        index = torch.arange(size, dtype=dtype)[:, None]
+        return cls(index, torch.ones(size, dtype=dtype), averaged=False)
+
+    @classmethod
+    def sampled(cls, latents: Tensor) -> "Units":
+        """Return n neurons of equal mass from their latents (..., n, k)."""
+        n = latents.shape[-2]
+        return cls(latents, torch.full((n,), 1.0 / n, dtype=latents.dtype))
+
+
+class NeuronLaw(ABC):
+    """A probability mu on latents in R^k.
+
+    Args:
+        dimension: k.
+    """
+
+    dimension: int
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n iid latents: (n, k), float64."""
+
+    @abstractmethod
+    def rule(self, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the one-dimensional Gauss rule of the law: nodes and masses."""
+
+    def quadrature(self, nodes: int) -> Units:
+        """Return the tensor Gauss rule with `nodes` nodes per latent dimension, as neurons with masses.
+
+        sum_q p_q phi(z_q) = int phi dmu for every polynomial of degree <= 2 nodes - 1 in each coordinate.
+
+        Raises:
+            LawError: `nodes` is not positive.
+        """
+        if nodes < 1:
+            raise LawError(f"{nodes} quadrature nodes", "at least 1", "ask for more nodes")
+        points, masses = (torch.from_numpy(part) for part in self.rule(nodes))
+        grids = torch.meshgrid(*[points] * self.dimension, indexing="ij")
+        products = torch.meshgrid(*[masses] * self.dimension, indexing="ij")
+        latents = torch.stack([grid.reshape(-1) for grid in grids], dim=-1)
+        total = torch.stack(products).prod(dim=0).reshape(-1)
+        return Units(latents, total / total.sum())
+
+
+def _check(n: int, dimension: int) -> None:
+    if n < 1 or dimension < 1:
+        found = f"{n} neurons with latents of dimension {dimension}"
+        raise LawError(found, "at least one of each", "use a width and a dimension of at least 1")
+
+
+@dataclass(frozen=True)
+class UniformLaw(NeuronLaw):
+    """Uniform on [-1, 1]^k; nodes by Gauss-Legendre."""
+
+    dimension: int = 1
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n iid latents: (n, k)."""
+        _check(n, self.dimension)
+        return 2 * torch.rand(n, self.dimension, generator=generator, dtype=torch.float64) - 1
+
+    def rule(self, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return Gauss-Legendre nodes and half their weights."""
+        points, weights = np.polynomial.legendre.leggauss(nodes)
+        return points, weights / 2
+
+
+@dataclass(frozen=True)
+class GaussianLaw(NeuronLaw):
+    """Standard normal on R^k; nodes by Gauss-Hermite."""
+
+    dimension: int = 1
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n iid latents: (n, k)."""
+        _check(n, self.dimension)
+        return torch.randn(n, self.dimension, generator=generator, dtype=torch.float64)
+
+    def rule(self, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilists' Gauss-Hermite nodes and normalised weights."""
+        points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+        return points, weights / math.sqrt(2 * math.pi)
