@@ -44,6 +44,10 @@ class RegistryError(RcError):
     """A mistake in `claims.toml` or in a link that it holds."""
 
 
+class EvidenceError(RcError):
+    """An `evidence.json` that cannot be read, or that belongs to another run."""
+
+
 class CheckpointError(RcError):
     """A checkpoint that cannot be read, or that contradicts its architecture."""
 
