@@ -1,14 +1,12 @@
 """Claim `closure.gd`: the trained weights from W(0) and signatures alone, against training by autograd."""
 
-import math
-
 import torch
 from torch import Tensor
 
-from rctheory.dynamics import SQUARED, Network, train
+from rctheory.dynamics import SQUARED, Network, Signatures, train
 from rctheory.statistics.gates import Estimate
 from rctheory.suite.experiment import Context, Experiment, Measurement
-from verification.random_networks import random_data, random_network, relative_error
+from verification.random_networks import largest, random_data, random_network, relative_error
 
 WIDTHS = (3, 96, 80, 2)
 DATA, STEPS, STEP = 3, 8, 0.2
@@ -46,8 +44,8 @@ def _trace(network: Network, x: Tensor, y: Tensor) -> tuple[Network, list[Trace]
     """Train with the library; return the trained network and the signature pairs of every layer and step."""
     traces: list[Trace] = [[] for _ in network.weights]
 
-    def observe(_index: int, _network: Network, signatures: object) -> None:
-        for trace, pair in zip(traces, signatures.pairs(), strict=True):  # type: ignore[attr-defined]
+    def observe(_index: int, _network: Network, signatures: Signatures) -> None:
+        for trace, pair in zip(traces, signatures.pairs(), strict=True):
             trace.append(pair)
 
     return train(network, x, y, step=STEP, steps=STEPS, loss=SQUARED, observer=observe), traces
@@ -55,8 +53,11 @@ def _trace(network: Network, x: Tensor, y: Tensor) -> tuple[Network, list[Trace]
 
 def _reconstruct(start: Tensor, trace: Trace, *, stale: bool) -> Tensor:
     """Return W(0) - step * sum_t E_x[d(t, x) a(t, x)]; `stale` plants the previous step's deltas."""
-    deltas = [trace[max(t - 1, 0) if stale else t][0] for t in range(len(trace))]
-    return start - STEP * sum(d.T @ a for d, (_, a) in zip(deltas, trace, strict=True)) / DATA  # type: ignore[return-value]
+    rebuilt = start.clone()
+    for t, (_, a) in enumerate(trace):
+        d = trace[max(t - 1, 0) if stale else t][0]
+        rebuilt -= STEP * (d.T @ a) / DATA
+    return rebuilt
 
 
 def _hidden_residual(network: Network, trace: Trace, stream: torch.Generator) -> Tensor:
@@ -64,8 +65,9 @@ def _hidden_residual(network: Network, trace: Trace, stream: torch.Generator) ->
     residual = torch.randn(network.weights[MIDDLE].shape, generator=stream, dtype=torch.float64)
     rows = torch.linalg.qr(torch.cat([d for d, _ in trace]).mul(network.masses[MIDDLE + 1]).T).Q
     columns = torch.linalg.qr(torch.cat([a for _, a in trace]).mul(network.masses[MIDDLE]).T).Q
-    residual = residual - rows @ (rows.T @ residual)
-    return residual - (residual @ columns) @ columns.T
+    residual -= rows @ (rows.T @ residual)
+    residual -= (residual @ columns) @ columns.T
+    return residual
 
 
 def _measure(context: Context, *, langevin: bool = False, stale: bool = False) -> Measurement:
@@ -85,7 +87,7 @@ def _measure(context: Context, *, langevin: bool = False, stale: bool = False) -
     rank = int(torch.linalg.matrix_rank(twin[MIDDLE] - network.weights[MIDDLE], rtol=1e-12))
     return Measurement(
         {
-            "error": Estimate(max(errors, key=lambda e: math.inf if math.isnan(e) else e)),
+            "error": Estimate(largest(errors)),
             "residual_drift": Estimate(drift),
             "excess_rank": Estimate(max(0, rank - DATA * STEPS)),
         },

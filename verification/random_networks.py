@@ -1,7 +1,10 @@
 """Random networks on random masses: the generic input of the exact claims."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,10 +32,7 @@ def random_network(
         torch.full((n,), 1 / n, dtype=torch.float64) if uniform else random_masses(n, stream) for n in widths[1:-1]
     ]
     ones = [torch.ones(n, dtype=torch.float64) for n in (widths[0], widths[-1])]
-    weights = [
-        torch.randn(rows, columns, generator=stream, dtype=torch.float64)
-        for columns, rows in zip(widths, widths[1:], strict=False)
-    ]
+    weights = [torch.randn(rows, columns, generator=stream, dtype=torch.float64) for columns, rows in pairwise(widths)]
     return Network(tuple(weights), (ones[0], *inner, ones[1]), activation)
 
 
@@ -49,3 +49,8 @@ SMOOTH = tuple(ACTIVATIONS[name] for name in ("tanh", "erf", "gelu"))
 def relative_error(got: Tensor, want: Tensor) -> float:
     """Return the largest difference relative to the largest entry of `want`; NaN if either holds one."""
     return float((got - want).abs().max() / want.abs().max())
+
+
+def largest(errors: Iterable[float]) -> float:
+    """Return the largest error; NaN if one is (Python's `max` may drop it), and NaN of none at all."""
+    return float(np.max([*errors] or [math.nan]))
