@@ -34,8 +34,12 @@ class Step:
     def text(self) -> str:
         """Return the relation on one line of plain text."""
         from sympy import sstr
+        from sympy.core.relational import Relational
 
-        return str(sstr(self.relation))
+        if not isinstance(self.relation, Relational):
+            return str(sstr(self.relation))
+        sign = {"==": "="}.get(self.relation.rel_op, self.relation.rel_op)
+        return f"{sstr(self.relation.lhs)} {sign} {sstr(self.relation.rhs)}"
 
     def latex(self) -> str:
         """Return the relation as LaTeX."""

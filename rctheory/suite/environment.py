@@ -12,8 +12,8 @@ import torch
 import rctheory
 from rctheory.errors import UsageError
 from rctheory.suite.claims import Suite
-from rctheory.suite.experiment import Tier
 from rctheory.suite.record import Environment
+from rctheory.suite.tier import Tier
 
 LIBRARIES = ("torch", "numpy", "scipy", "sympy", "scikit-learn", "safetensors", "gguf")
 

@@ -2,26 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from rctheory import numerics
 from rctheory.statistics.gates import Quantity
+from rctheory.suite.tier import Tier
 
 if TYPE_CHECKING:
     import numpy as np
 
+__all__ = ["Context", "Experiment", "Measurement", "Table", "Tier"]
 T = TypeVar("T")
-
-
-class Tier(StrEnum):
-    """How much work a run does: a minute, minutes on two cores, or a GPU."""
-
-    SMOKE = "smoke"
-    CI = "ci"
-    FULL = "full"
 
 
 def _ignore(_message: str) -> None:

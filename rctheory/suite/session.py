@@ -13,9 +13,10 @@ from rctheory.suite.claims import Suite
 from rctheory.suite.environment import describe
 from rctheory.suite.evidence import FILE_NAME, SCHEMA, Evidence, load_evidence, save_evidence
 from rctheory.suite.executors import Event, Executor, Finished, choose_executor
-from rctheory.suite.experiment import Context, Tier
+from rctheory.suite.experiment import Context
 from rctheory.suite.record import Environment
 from rctheory.suite.runner import Job, blank_record, check_links
+from rctheory.suite.tier import Tier
 
 SAME = ("versions", "device", "seed", "tier", "controls", "fingerprint")
 

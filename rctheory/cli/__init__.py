@@ -1,0 +1,56 @@
+"""The console command. Everything heavy is imported inside the command that needs it."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import rctheory
+from rctheory.cli import listing, proofs, runs, weights
+from rctheory.errors import RcError
+
+app = typer.Typer(
+    name="rctheory",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(runs.verify)
+app.command()(runs.report)
+app.command()(listing.claims)
+app.command()(proofs.prove)
+app.command()(weights.inspect)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rctheory {rctheory.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Verify the row-column mean-field theory numerically, claim by claim, on simulations and on real weights.
+
+    Start with **rctheory verify --tier smoke**, then **rctheory report**. A claim is a statement
+    with a proof, an experiment, the range in which the measurement must fall, and planted errors (controls) that
+    must turn it red.
+    """
+
+
+def main() -> None:
+    """Run the console command: a mistake of the user is one line on stderr and exit code 2."""
+    try:
+        app()
+    except RcError as error:
+        print(f"rctheory: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("rctheory: interrupted", file=sys.stderr)
+        sys.exit(130)

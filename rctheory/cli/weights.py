@@ -1,0 +1,37 @@
+"""`rctheory inspect`: the symmetry of stored weights."""
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A Hugging Face folder, a .safetensors or .gguf file, or smollm2 (packaged model)."
+        ),
+    ],
+    seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
+    permutations: Annotated[int, typer.Option(min=99, help="Permutations behind each p-value.")] = 19999,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Test, axis by axis, whether the order of neurons, heads and coordinates carries information.
+
+    Tensors are read one at a time: memory stays near the size of the largest.
+    """
+    from rich.console import Console
+
+    from rctheory.inspection import inspect_source, print_inspection
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status("reading") as status:
+            inspection = inspect_source(source, seed=seed, permutations=permutations, report_progress=status.update)
+    else:
+        inspection = inspect_source(source, seed=seed, permutations=permutations)
+    if as_json:
+        typer.echo(json.dumps(inspection.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        print_inspection(inspection)
