@@ -1,0 +1,278 @@
+"""Sums over axes of symbolic width: renaming, gradients, one canonical form, expansion at concrete widths.
+
+What SymPy 1.14 gets wrong and how it is met here:
+
+* A derivative of a sum with respect to an entry whose index is also the bound one captures it: every bound index is
+  renamed to a new symbol before anything is differentiated or substituted (`freshen`).
+* A Kronecker delta without a range stalls or brings Piecewise conditions: `gradient` gives each delta the range of
+  the sum that binds it, and `canonical` collapses a delta only inside that range. A free index lies inside its axis.
+* Equal sums whose bound indices have other names compare unequal: `canonical` multiplies sums out and renames the
+  bound indices in one way, so that the difference of equal expressions is the number zero.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import sympy as sp
+from sympy import Add, Dummy, Expr, Function, Indexed, Integer, KroneckerDelta, Lambda, Mul, Pow, Sum, Symbol, Tuple
+
+from proofs.notation import Expectation, Loss, LossSlope, Relabelling
+
+Limit = tuple[Symbol, Expr, Expr]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One product under one multiple sum; the limits stand innermost first."""
+
+    factors: tuple[Expr, ...]
+    limits: tuple[Limit, ...]
+
+    def substituted(self, names: Mapping[Expr, Expr]) -> "Term":
+        """Return the term with `names` substituted in factors and bounds; the limits' own indices stay."""
+        limits = tuple((bound, low.xreplace(names), high.xreplace(names)) for bound, low, high in self.limits)
+        return Term(tuple(factor.xreplace(names) for factor in self.factors), limits)
+
+
+def freshen(expr: Expr) -> Expr:
+    """Rename every bound index of `expr` to a new symbol, so that no substitution can capture it."""
+    if isinstance(expr, Indexed) or not expr.args:
+        return expr
+    if isinstance(expr, Sum):
+        names = {limit[0]: Dummy(limit[0].name, integer=True) for limit in expr.limits}
+        limits = [tuple(freshen(part).xreplace(names) for part in limit) for limit in expr.limits]
+        return Sum(freshen(expr.function).xreplace(names), *limits)
+    if isinstance(expr, Lambda):
+        names = {slot: Dummy(slot.name, integer=True) for slot in expr.signature}
+        return Lambda(tuple(names.values()), freshen(expr.expr).xreplace(names))
+    return expr.func(*(freshen(part) for part in expr.args))
+
+
+def gradient(expr: Expr, target: Expr) -> Expr:
+    """Return the derivative of `expr` with respect to one entry of an array (or a symbol).
+
+    The bound indices are renamed first, and every delta that the derivative brings carries the range of the sum
+    that binds its index; `canonical` collapses them.
+    """
+    return _ranged(freshen(expr).diff(target), {})
+
+
+def _ranged(expr: Expr, ranges: Mapping[Symbol, tuple[Expr, Expr]]) -> Expr:
+    if isinstance(expr, KroneckerDelta):
+        span = next((ranges[slot] for slot in expr.args[:2] if slot in ranges), None)
+        return expr if span is None else KroneckerDelta(expr.args[0], expr.args[1], span)
+    if isinstance(expr, Indexed) or not expr.args:
+        return expr
+    if isinstance(expr, Sum):
+        inner = dict(ranges) | {bound: (low, high) for bound, low, high in expr.limits}
+        return Sum(_ranged(expr.function, inner), *expr.limits)
+    return expr.func(*(_ranged(part, ranges) for part in expr.args))
+
+
+def at_widths(expr: Expr, sizes: Mapping[Symbol, int]) -> Expr:
+    """Write every sum out at concrete widths: no sum and no bound index is left (the oracle of `canonical`)."""
+    if isinstance(expr, Indexed) or not expr.args:
+        return expr.xreplace(dict(sizes))
+    if isinstance(expr, Sum):
+        *inner, (bound, low, high) = expr.limits
+        body = Sum(expr.function, *inner) if inner else expr.function
+        span = range(int(low.xreplace(dict(sizes))), int(high.xreplace(dict(sizes))) + 1)
+        return Add(*(at_widths(freshen(body).xreplace({bound: Integer(value)}), sizes) for value in span))
+    if isinstance(expr, Loss):  # the family is written out too: K entries, in order
+        return expr.func(at_widths(expr.args[0], sizes), *(part.xreplace(dict(sizes)) for part in expr.args[1:]))
+    return expr.func(*(at_widths(part, sizes) for part in expr.args))
+
+
+# --- multiplying out -------------------------------------------------------------------------------------------------
+
+
+def terms(expr: Expr) -> list[Term]:
+    """Multiply `expr` out to products under multiple sums; bound indices must be distinct (`freshen` first)."""
+    if isinstance(expr, Add):
+        return [term for part in expr.args for term in terms(part)]
+    if isinstance(expr, Mul):
+        return [_product(parts) for parts in itertools.product(*(terms(part) for part in expr.args))]
+    if isinstance(expr, Sum):
+        limits = tuple(tuple(limit) for limit in expr.limits)
+        return [Term(term.factors, term.limits + limits) for term in terms(expr.function)]
+    if isinstance(expr, Pow) and _multiplies_out(expr):
+        copies = [terms(freshen(expr.base)) for _ in range(int(expr.exp))]
+        return [_product(parts) for parts in itertools.product(*copies)]
+    if isinstance(expr, KroneckerDelta) and expr.args[0] == expr.args[1]:
+        return [Term((), ())]
+    return [Term((expr,), ())]
+
+
+def _product(parts: Iterable[Term]) -> Term:
+    chosen = list(parts)
+    return Term(tuple(f for term in chosen for f in term.factors), tuple(x for term in chosen for x in term.limits))
+
+
+def _multiplies_out(power: Pow) -> bool:
+    whole = power.exp.is_Integer and power.exp > 1
+    return bool(whole and isinstance(power.base, Add | Sum | Mul) and not _scalar(power.base))
+
+
+def _scalar(expr: Expr) -> bool:
+    """Say whether `expr` is a rational expression of plain symbols: widths, rates, moments, no arrays or sums."""
+    return not expr.has(Indexed, Sum, Function, Loss, LossSlope, Expectation, KroneckerDelta)
+
+
+# --- collapsing ------------------------------------------------------------------------------------------------------
+
+
+def settled(expr: Expr) -> list[Term]:
+    """Multiply out, collapse deltas, undo relabellings of summed indices and count indices that nothing uses."""
+    return [_settle(part) for term in terms(freshen(expr)) for part in _peeled(term)]
+
+
+def _peeled(term: Term) -> list[Term]:
+    """Split the last steps off a sum over time, 0 <= t <= T + c with c >= 0, down to t <= T - 1; drop an empty sum."""
+    for place, (bound, low, high) in enumerate(term.limits):
+        beyond, end = high.as_coeff_Add()
+        if high - low == -1:
+            return []
+        if low != 0 or end == 0 or not beyond.is_Integer or beyond < 0:
+            continue
+        before, after = term.limits[:place], term.limits[place + 1 :]
+        shorter = Term(term.factors, (*before, (bound, low, high - 1), *after))
+        last = Term(term.factors, (*before, *after)).substituted({bound: high})
+        return _peeled(shorter) + _peeled(last)
+    return [term]
+
+
+def _settle(term: Term) -> Term:
+    while True:
+        factors = Mul.make_args(Mul(*term.factors))
+        term = Term(tuple(factors), term.limits)
+        for limit in term.limits:
+            changed = _collapse(term, limit) or _reindex(term, limit) or _count(term, limit)
+            if changed is not None:
+                term = changed
+                break
+        else:
+            return term
+
+
+def _collapse(term: Term, limit: Limit) -> Term | None:
+    """Use a delta that ties the bound index of `limit` to something else in the same range."""
+    bound, low, high = limit
+    others = tuple(entry for entry in term.limits if entry != limit)
+    ranges = {entry[0]: entry[1:] for entry in others}
+    for position, factor in enumerate(term.factors):
+        if not isinstance(factor, KroneckerDelta) or bound not in factor.args[:2]:
+            continue
+        other = factor.args[1] if factor.args[0] == bound else factor.args[0]
+        span = (low, high)
+        declared = factor.delta_range or span
+        if other.has(bound) or tuple(declared) != span or ranges.get(other, span) != span:
+            continue  # outside the declared range the delta may be zero: leave it
+        rest = term.factors[:position] + term.factors[position + 1 :]
+        return Term(rest, others).substituted({bound: other})
+    return None
+
+
+def _reindex(term: Term, limit: Limit) -> Term | None:
+    """Replace pi(u) by u when the summed index u occurs in no other way: pi is a bijection of the axis."""
+    image, marker = Relabelling(limit[0]), Dummy("image")
+    if not any(factor.has(image) for factor in term.factors):
+        return None
+    marked = [factor.xreplace({image: marker}) for factor in term.factors]
+    if any(factor.has(limit[0]) for factor in marked):
+        return None
+    return Term(tuple(factor.xreplace({marker: limit[0]}) for factor in marked), term.limits)
+
+
+def _count(term: Term, limit: Limit) -> Term | None:
+    """Replace the sum over an index that nothing uses by its number of values."""
+    others = tuple(entry for entry in term.limits if entry != limit)
+    used = [*term.factors, *(bound for entry in others for bound in entry[1:])]
+    if any(part.has(limit[0]) for part in used):
+        return None
+    return Term((*term.factors, limit[2] - limit[1] + 1), others)
+
+
+# --- one name for each bound index -----------------------------------------------------------------------------------
+
+
+@cache
+def canonical_index(depth: int, position: int) -> Dummy:
+    """Return the canonical bound index at a nesting depth; a Dummy, so that no user symbol can equal it."""
+    return Dummy(f"i_{depth}{position}", integer=True)
+
+
+def canonical(expr: Expr, depth: int = 0) -> Expr:
+    """Return the one form that all rewritings of a sum share: multiplied out, collapsed, canonically renamed."""
+    return Add(*(_canonical_term(term, depth) for term in settled(expr)))
+
+
+def _canonical_term(term: Term, depth: int) -> Expr:
+    bound = {limit[0] for limit in term.limits}
+    outside = [factor for factor in term.factors if not factor.free_symbols & bound]
+    inside = [factor for factor in term.factors if factor.free_symbols & bound]
+    kept = Mul(*(canonical_parts(factor, depth + 1) for factor in outside))
+    if not term.limits:
+        return kept
+    forms = [_renamed(inside, order, depth) for order in _orders(term.limits)]
+    return kept * (forms[0] if len(forms) == 1 else min(forms, key=sp.default_sort_key))
+
+
+def _renamed(factors: list[Expr], limits: tuple[Limit, ...], depth: int) -> Expr:
+    names: dict[Expr, Expr] = {limit[0]: canonical_index(depth, place) for place, limit in enumerate(limits)}
+    body = Mul(*(canonical_parts(factor.xreplace(names), depth + 1) for factor in factors))
+    return Sum(body, *(tuple(part.xreplace(names) for part in limit) for limit in limits))
+
+
+def _orders(limits: tuple[Limit, ...]) -> Iterator[tuple[Limit, ...]]:
+    """Yield the orders of the limits that a renaming may choose: equal ranges permute, other ranges are sorted."""
+    bound = {limit[0]: Symbol("_") for limit in limits}
+
+    def shape(limit: Limit) -> tuple[bool, str]:
+        return (not any(part.free_symbols & set(bound) for part in limit[1:]), str([p.xreplace(bound) for p in limit[1:]]))
+
+    groups = [tuple(group) for _, group in itertools.groupby(sorted(limits, key=shape), key=shape)]
+    for choice in itertools.product(*(itertools.permutations(group) for group in groups)):
+        yield tuple(itertools.chain.from_iterable(choice))
+
+
+def canonical_parts(expr: Expr, depth: int) -> Expr:
+    """Return an unsummed factor with canonical arguments: what stands inside functions, powers and families."""
+    if isinstance(expr, Indexed | Symbol | KroneckerDelta | Tuple) or not expr.args or _scalar(expr):
+        return expr
+    if isinstance(expr, Lambda):
+        names = {slot: canonical_index(depth, place) for place, slot in enumerate(expr.signature)}
+        return Lambda(tuple(names.values()), canonical(expr.expr.xreplace(names), depth + 1))
+    if isinstance(expr, Loss | LossSlope | Function | Pow):
+        return expr.func(*(part if part.is_Number else _argument(part, depth) for part in expr.args))
+    return expr
+
+
+def _argument(expr: Expr, depth: int) -> Expr:
+    return canonical_parts(expr, depth) if isinstance(expr, Lambda) else canonical(expr, depth)
+
+
+# --- zero or not -----------------------------------------------------------------------------------------------------
+
+
+def difference(left: Expr, right: Expr) -> Expr:
+    """Return left - right in canonical form: the number zero exactly when the algebra here shows them equal."""
+    masks: dict[Expr, Dummy] = {}
+    gap = sp.expand(_masked(canonical(left - right), masks))
+    if gap != 0:
+        gap = sp.cancel(sp.together(gap))
+    if gap != 0:
+        gap = sp.simplify(gap)
+    return gap.xreplace({mask: original for original, mask in masks.items()})
+
+
+def _masked(expr: Expr, masks: dict[Expr, Dummy]) -> Expr:
+    """Replace everything that is not a rational expression by a symbol, the same one for equal parts."""
+    if isinstance(expr, Sum | Indexed | Loss | LossSlope | Expectation | KroneckerDelta) or _opaque(expr):
+        return masks.setdefault(expr, Dummy(f"part{len(masks)}"))
+    return expr.func(*(_masked(part, masks) for part in expr.args)) if expr.args else expr
+
+
+def _opaque(expr: Expr) -> bool:
+    return isinstance(expr, Function) and expr.has(Indexed, Sum)

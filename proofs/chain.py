@@ -1,0 +1,164 @@
+"""A derivation as a chain of relations, each verified when it is added."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sympy as sp
+from sympy import Expr, Indexed, IndexedBase, Rational, Symbol
+
+from proofs.algebra import difference, freshen, gradient
+from proofs.moments import Law, expectation
+from proofs.notation import Expectation, Partial
+from rctheory.errors import DerivationError, RegistryError, UsageError
+from rctheory.suite.derivation import Derivation, Scope, Step
+
+REGISTRY = Path(__file__).with_name("claims.toml")
+AGREE = "unfolded, collapsed and renamed, the two sides are the same sum"
+_LONG = 240
+
+
+def registered_rate(claim: str, gate: str = "slope") -> Rational:
+    """Return the rate that the registry states for a claim, as an exact fraction.
+
+    Raises:
+        RegistryError: there is no such claim, gate or rate.
+    """
+    table = tomllib.loads(REGISTRY.read_text(encoding="utf-8"))
+    try:
+        return Rational(table[claim]["gates"][gate]["rate"])
+    except KeyError as error:
+        found = f"no key {error} on the way to the rate of {claim}.gates.{gate}"
+        raise RegistryError(found, "a claim with a rate in claims.toml", "correct the claim or the proof") from error
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A relation as it was stated: what a numerical oracle evaluates again."""
+
+    number: int
+    relation: Any
+
+
+@dataclass
+class Chain:
+    """Builds a Derivation; a step that does not hold never gets into it.
+
+    A definition gives a symbol or an entry of an array its meaning; every relation is unfolded to undefined symbols,
+    its derivatives and expectations are carried out, and the two sides are compared in canonical form. What is
+    printed is what is checked.
+
+    Args:
+        claim: id of the claim.
+        scope: how far the derivation reaches.
+        assumptions: what it supposes.
+        laws: of the random arrays, where there are any.
+        planted: name of the planted error, or None.
+        plants: the planted errors that this derivation knows.
+    """
+
+    claim: str
+    scope: Scope
+    assumptions: tuple[str, ...]
+    planted: str | None = None
+    plants: Mapping[str, str] = field(default_factory=dict)
+    laws: Sequence[Law] = ()
+    steps: list[Step] = field(default_factory=list)
+    checked: list[Checked] = field(default_factory=list)
+    definitions: dict[Expr, list[tuple[tuple[Expr, ...], frozenset[Expr], Expr]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a planted error that nobody planted: it could never be caught."""
+        if self.planted is not None and self.planted not in self.plants:
+            known = ", ".join(sorted(self.plants)) or "none"
+            raise UsageError(f"planted error {self.planted!r} of {self.claim}", f"one of {known}", "choose one of these")
+
+    def define(self, sentence: str, left: Expr, right: Expr, *, fixed: Sequence[Expr] = (), why: str = "") -> Expr:
+        """Give `left`, a symbol or an entry of an array, the meaning `right`; its indices are placeholders.
+
+        Args:
+            sentence: what is defined or supposed.
+            left: symbol or entry.
+            right: its meaning; may use earlier definitions.
+            fixed: indices of `left` that are no placeholders: the definition holds for these only.
+            why: "definition" when left out, else e.g. "hypothesis of the induction".
+        """
+        head, slots = (left.base, tuple(left.indices)) if isinstance(left, Indexed) else (left, ())
+        placeholders = frozenset(slot for slot in slots if isinstance(slot, Symbol) and slot not in fixed)
+        self.definitions.setdefault(head, []).insert(0, (slots, placeholders, sp.sympify(right)))
+        self._add(sentence, sp.Eq(left, right, evaluate=False), why or "definition")
+        return left
+
+    def step(self, sentence: str, left: Expr, right: Expr, *, method: str = AGREE) -> None:
+        """Add left = right.
+
+        Raises:
+            DerivationError: their difference does not vanish.
+        """
+        gap = difference(self.unfold(left), self.unfold(right))
+        if gap != 0:
+            raise self._failure(sentence, left, right, f"the difference {_short(gap)}", "a difference of 0")
+        self._add(sentence, sp.Eq(left, right, evaluate=False), method)
+
+    def differ(self, sentence: str, left: Expr, right: Expr) -> None:
+        """Add left != right, for explicit numbers.
+
+        Raises:
+            DerivationError: they are equal, or the difference is no number.
+        """
+        gap = difference(self.unfold(left), self.unfold(right))
+        if not (gap.is_number and gap.is_zero is False):
+            raise self._failure(sentence, left, right, f"the difference {_short(gap)}", "a number other than 0")
+        self._add(sentence, sp.Ne(left, right, evaluate=False), f"explicit counterexample, difference {gap}")
+
+    def order(self, sentence: str, small: Expr, large: Expr) -> None:
+        """Add small <= large.
+
+        Raises:
+            DerivationError: the difference is not seen to be nonnegative.
+        """
+        gap = difference(self.unfold(large), self.unfold(small))
+        if gap.is_nonnegative is not True:
+            raise self._failure(sentence, small, large, f"the difference {_short(gap)}", "a difference of at least 0")
+        self._add(sentence, sp.Le(small, large, evaluate=False), "the difference is a sum of nonnegative terms")
+
+    def unfold(self, expr: Expr) -> Expr:
+        """Replace what is defined by its meaning and carry out derivatives, expectations and limits."""
+        meaning = self.meaning(expr)
+        if meaning is not None:
+            return self.unfold(meaning)
+        if isinstance(expr, Partial):
+            return gradient(self.unfold(expr.args[0]), expr.args[1])
+        if isinstance(expr, Expectation):
+            return expectation(self.unfold(expr.args[0]), self.laws)
+        if not expr.args or isinstance(expr, Indexed):
+            return expr
+        rebuilt = expr.func(*(self.unfold(part) for part in expr.args))
+        return rebuilt.doit() if isinstance(rebuilt, sp.Limit | sp.Integral) or hasattr(rebuilt, "carried_out") else rebuilt
+
+    def meaning(self, expr: Expr) -> Expr | None:
+        """Return what one symbol or entry is defined to be, with fresh bound indices; None when it is not defined."""
+        head, slots = (expr.base, tuple(expr.indices)) if isinstance(expr, Indexed) else (expr, ())
+        for pattern, placeholders, body in self.definitions.get(head, ()):
+            if all(a in placeholders or a == b for a, b in zip(pattern, slots, strict=True)):
+                return freshen(body).xreplace(dict(zip(pattern, slots, strict=True)))
+        return None
+
+    def derivation(self) -> Derivation:
+        """Return the checked steps."""
+        return Derivation(self.claim, self.scope, self.assumptions, tuple(self.steps))
+
+    def _add(self, sentence: str, relation: Any, method: str) -> None:
+        self.steps.append(Step(sentence, relation, method))
+        self.checked.append(Checked(len(self.steps), relation))
+
+    def _failure(self, sentence: str, left: Expr, right: Expr, found: str, expected: str) -> DerivationError:
+        where = f"step {len(self.steps) + 1} of {self.claim} ({sentence}): {found} of {_short(left)} and {_short(right)}"
+        return DerivationError(where, expected, "correct the formula, or the definitions that it unfolds to")
+
+
+def _short(expr: Expr) -> str:
+    text = str(sp.sstr(expr))
+    return text if len(text) <= _LONG else f"{text[:_LONG]}..."

@@ -1,0 +1,147 @@
+"""Symbols of the proofs: widths, indices, arrays, sums over axes, and the abstract functions with their printing."""
+
+from typing import Any
+
+import sympy as sp
+from sympy import Dummy, Expr, Function, Indexed, IndexedBase, Integer, Lambda, Sum, Symbol, Tuple
+
+
+def width(name: str) -> Symbol:
+    """Return a symbolic number of neurons, data, draws or steps: a positive integer."""
+    return Symbol(name, integer=True, positive=True)
+
+
+def index(name: str) -> Symbol:
+    """Return a symbolic index of an axis."""
+    return Symbol(name, integer=True)
+
+
+def indices(names: str) -> tuple[Symbol, ...]:
+    """Return several indices; `names` are separated by blanks."""
+    return tuple(index(name) for name in names.split())
+
+
+def array(name: str) -> IndexedBase:
+    """Return an array with symbolic entries, indexed from 1."""
+    return IndexedBase(name, real=True)
+
+
+def total(body: Expr, *axes: tuple[Symbol, Expr]) -> Sum:
+    """Return the sum of `body` over each pair (index, width), from 1 to the width."""
+    return Sum(body, *((bound, 1, size) for bound, size in axes))
+
+
+def _primes(order: Expr) -> str:
+    return "'" * int(order)
+
+
+class Activation(Function):  # type: ignore[misc]
+    r"""An abstract differentiable function: `Activation(u, k)` is its k-th derivative at u (k = 0 when left out).
+
+    Abstract on purpose: SymPy leaks the bound index when it simplifies a sum of a delta times a Piecewise.
+    """
+
+    nargs = (1, 2)
+    letter, tex = "sigma", r"\sigma"
+
+    @property
+    def order(self) -> Expr:
+        """Return which derivative this is."""
+        return self.args[1] if len(self.args) == 2 else Integer(0)
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        """Return the next derivative at the same point."""
+        return self.func(self.args[0], self.order + 1)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        power = "" if exp is None else f"^{{{exp}}}"
+        return rf"{self.tex}{_primes(self.order)}{power}\left({printer._print(self.args[0])}\right)"
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"{self.letter}{_primes(self.order)}({printer._print(self.args[0])})"
+
+
+class Loss(Expr):  # type: ignore[misc]
+    """An abstract differentiable loss of all outputs of one datum: `Loss(Lambda(k, f_k(x)), K, x)`.
+
+    Its differential is the sum over the K outputs of `LossSlope` times the differential of the output: nothing is
+    assumed about how the outputs enter, so softmax losses are covered.
+    """
+
+    def _eval_derivative(self, target: Expr) -> Expr:
+        outputs, size, datum = self.args
+        fresh = Dummy("k", integer=True)
+        slope = LossSlope(fresh, outputs, size, datum)
+        return total(slope * outputs(fresh).diff(target), (fresh, size))
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\ell\left({printer._print(_family(self.args[0]))},\, y({printer._print(self.args[2])})\right)"
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"loss({printer._print(_family(self.args[0]))}, y({printer._print(self.args[2])}))"
+
+
+class LossSlope(Expr):  # type: ignore[misc]
+    """The partial derivative of the loss in output k: `LossSlope(k, Lambda(k', f_k'(x)), K, x)`."""
+
+    def _latex(self, printer: Any) -> str:
+        slot, outputs, _, datum = (printer._print(_family(part)) for part in self.args)
+        return rf"\partial_{{{slot}}}\ell\left({outputs},\, y({datum})\right)"
+
+    def _sympystr(self, printer: Any) -> str:
+        slot, outputs, _, datum = (printer._print(_family(part)) for part in self.args)
+        return f"d_{slot} loss({outputs}, y({datum}))"
+
+
+def _family(part: Expr) -> Expr:
+    """Return what stands for a family of outputs in print: its member with a bullet for the index."""
+    return part(Symbol("•")) if isinstance(part, Lambda) else part
+
+
+class Partial(Expr):  # type: ignore[misc]
+    """The partial derivative of a quantity with respect to one entry of an array, not carried out."""
+
+    def __new__(cls, quantity: Expr, entry: Expr) -> "Partial":
+        """Take any expression and one indexed entry (or a symbol)."""
+        return Expr.__new__(cls, sp.sympify(quantity), entry)  # type: ignore[no-any-return]
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        above, below = (printer._print(part) for part in self.args)
+        whole = rf"\frac{{\partial {above}}}{{\partial {below}}}"
+        return whole if exp is None else rf"\left({whole}\right)^{{{exp}}}"
+
+    def _sympystr(self, printer: Any) -> str:
+        above, below = (printer._print(part) for part in self.args)
+        return f"d({above})/d({below})"
+
+
+class Expectation(Expr):  # type: ignore[misc]
+    """The expectation of an expression in random arrays; free indices stand for distinct neurons."""
+
+    def __new__(cls, body: Expr) -> "Expectation":
+        """Take the expression."""
+        return Expr.__new__(cls, sp.sympify(body))  # type: ignore[no-any-return]
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        power = "" if exp is None else f"^{{{exp}}}"
+        return rf"\mathrm{{E}}{power}\left[{printer._print(self.args[0])}\right]"
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"E[{printer._print(self.args[0])}]"
+
+
+class Relabelling(Function):  # type: ignore[misc]
+    """A permutation of an axis, evaluated at an index: a bijection of the index set and nothing else is known."""
+
+    nargs = 1
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        return rf"\pi({printer._print(self.args[0])})"
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"pi({printer._print(self.args[0])})"
+
+
+def entry(base: IndexedBase, *slots: Expr) -> Indexed:
+    """Return one entry; for arrays that are chosen at run time."""
+    return base[slots]
