@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from rctheory.measures import DESIGNS, Design, WithoutReplacement
-from rctheory.statistics.gates import Estimate, PValues
+from rctheory.statistics.gates import Estimate, PValues, Quantity
 from rctheory.suite.experiment import Context, Experiment, Measurement
 from verification.random_networks import largest
 
@@ -80,7 +80,11 @@ def _measure(context: Context, designs: Mapping[str, Design] = DESIGNS) -> Measu
         bias.append(float((expected - values.mean()).abs() / values.abs().max()))
         variance.append(float((design.variance(values, m) - exact).abs() / exact))
         p_values[f"{name} {n} to {m}"] = _draw_p_value(law, design, n, m, stream)
-    quantities = {"bias": Estimate(largest(bias)), "variance": Estimate(largest(variance)), "draws": PValues(p_values)}
+    quantities: dict[str, Quantity] = {
+        "bias": Estimate(largest(bias)),
+        "variance": Estimate(largest(variance)),
+        "draws": PValues(p_values),
+    }
     return Measurement(quantities)
 
 

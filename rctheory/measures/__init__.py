@@ -1,7 +1,7 @@
 """Laws of neurons, row-column kernels and sampling designs."""
 
 from rctheory.measures.designs import DESIGNS, Balanced, Design, Independent, Stratified, WithoutReplacement
-from rctheory.measures.kernels import RCKernel, SeparableKernel, coordinates, trigonometric
+from rctheory.measures.kernels import RCKernel, SeparableKernel, coordinates, leading, trigonometric
 from rctheory.measures.laws import GaussianLaw, NeuronLaw, UniformLaw, Units
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "Units",
     "WithoutReplacement",
     "coordinates",
+    "leading",
     "trigonometric",
 ]

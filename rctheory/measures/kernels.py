@@ -88,3 +88,8 @@ def coordinates(size: int) -> Features:
         return torch.nn.functional.one_hot(latents[..., 0].long(), size).to(latents)
 
     return features
+
+
+def leading(size: int) -> Features:
+    """Return the first `size` coordinates of the latent as features: a kernel bilinear in the latents."""
+    return lambda latents: latents[..., :size]
