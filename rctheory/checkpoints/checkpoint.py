@@ -10,7 +10,7 @@ from rctheory.architectures.layout import Layout, TensorLayout
 from rctheory.checkpoints.store import Store, StoredTensor
 from rctheory.errors import CheckpointError, ShapeError
 
-BLOCK_BYTES = 16 << 20  # float32 bytes of one block: large enough for speed, small against the tensors of any model
+BLOCK_BYTES = 4 << 20  # float32 bytes of one block: large enough for speed, small enough for the caches
 
 
 class Checkpoint:

@@ -1,0 +1,140 @@
+"""The hypotheses of exchangeability that follow from a layout: nothing here knows an architecture.
+
+Three kinds, for the axes of at least three units (of two units every order looks the same):
+
+* *alone*: an exchangeable axis that stands alone in its dimension (residual coordinates, feed-forward units): one test
+  for each axis instance, jointly over everything that touches it. Norm gains and embeddings take part: the symmetry
+  moves them too, and leaving one out would leave a place where an order could hide.
+* *inside*: an axis of a nest (query heads inside a group, coordinates inside a head): units are permuted inside each
+  unit of the parent. One such axis is small, so the instances of all layers are pooled into one test.
+* *flat*: all units of a nest as if there were no nesting. The declaration denies this symmetry, so here the test must
+  reject: it shows that the order of the indices carries what the nest says.
+
+An outermost axis that is not exchangeable (vocabulary, inputs, outputs) claims nothing and is not tested.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+
+import torch
+from torch import Tensor
+
+from rctheory.architectures.axes import Axis, AxisInstance, Scope
+from rctheory.architectures.layout import Layout, Touch
+from rctheory.inspection.norms import UnitNorms
+
+FEWEST_UNITS = 3
+DIMENSIONS = ("rows", "columns")
+
+
+class Kind(StrEnum):
+    """How the units of a hypothesis are permuted."""
+
+    ALONE = "alone"
+    INSIDE = "inside"
+    FLAT = "flat"
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One hypothesis: the units of an axis are exchangeable.
+
+    Args:
+        name: axis instance, or axis path where all layers are pooled.
+        kind: how units are permuted.
+        axis: the axis; for `flat` the outermost of the nest.
+        layer: its layer; None for an axis of the model or all layers pooled.
+        declared: the declaration says that they are exchangeable.
+        units: how many units one permutation moves.
+        sets: sets of arrays under one permutation each, as `lag_one_tests` takes them.
+    """
+
+    name: str
+    kind: Kind
+    axis: Axis
+    layer: int | None
+    declared: bool
+    units: int
+    sets: tuple[dict[str, Tensor], ...]
+
+
+def hypotheses(layout: Layout, norms: UnitNorms) -> list[Hypothesis]:
+    """Return every hypothesis of a layout, with the log norms that test it."""
+    roots = [i for i in layout.axes.values() if i.axis.parent is None]
+    found = [*_alone(layout, norms, roots), *_flat(layout, norms, roots), *_inside(layout, norms)]
+    return [hypothesis for hypothesis in found if hypothesis.units >= FEWEST_UNITS]
+
+
+def _alone(layout: Layout, norms: UnitNorms, roots: list[AxisInstance]) -> Iterator[Hypothesis]:
+    """Yield a hypothesis for each exchangeable axis instance that nothing nests in."""
+    for instance in roots:
+        touches = layout.touches(instance.name)
+        nested = any(len(_nest(layout, touch)) > 1 for touch in touches)
+        if instance.axis.exchangeable and not nested:
+            arrays = {
+                _label(touch.tensor, touch): norms[touch.tensor, touch.dimension][None, None] for touch in touches
+            }
+            layer = _layer(layout, touches, instance.axis)
+            yield Hypothesis(instance.name, Kind.ALONE, instance.axis, layer, True, instance.size, (arrays,))
+
+
+def _flat(layout: Layout, norms: UnitNorms, roots: list[AxisInstance]) -> Iterator[Hypothesis]:
+    """Yield a hypothesis for each nest, flattened; dimensions that share all but their innermost axis move together."""
+    for instance in roots:
+        sets: dict[tuple[str, ...], dict[str, Tensor]] = {}
+        for touch in (touches := layout.touches(instance.name)):
+            nest = _nest(layout, touch)
+            if len(nest) > 1:
+                key = (*(outer.name for outer in nest[:-1]), str(nest[-1].size))
+                sets.setdefault(key, {})[_label(touch.tensor, touch)] = norms[touch.tensor, touch.dimension][None, None]
+        if sets:
+            units = max(array.shape[-1] for arrays in sets.values() for array in arrays.values())
+            layer = _layer(layout, touches, instance.axis)
+            name = f"{instance.name} (flat)"
+            yield Hypothesis(name, Kind.FLAT, instance.axis, layer, False, units, tuple(sets.values()))
+
+
+def _inside(layout: Layout, norms: UnitNorms) -> Iterator[Hypothesis]:
+    """Yield a hypothesis for each axis of a nest, its instances in all layers pooled."""
+    pooled: dict[Axis, dict[str, list[Tensor]]] = {}
+    for instance in layout.axes.values():
+        for touch in layout.touches(instance.name):
+            nest = _nest(layout, touch)
+            if len(nest) > 1:
+                pattern = _label(layout.tensors[touch.tensor].pattern, touch)
+                array = _blocks(norms[touch.tensor, touch.dimension], nest, touch.place)
+                pooled.setdefault(instance.axis, {}).setdefault(pattern, []).append(array)
+    for axis, parts in pooled.items():
+        arrays = {label: torch.cat(part) for label, part in parts.items()}
+        units = next(iter(arrays.values())).shape[-1]
+        yield Hypothesis(axis.path, Kind.INSIDE, axis, None, axis.exchangeable, units, (arrays,))
+
+
+def _blocks(values: Tensor, nest: tuple[AxisInstance, ...], place: int) -> Tensor:
+    """Arrange the units of a nest as (blocks, copies, n) for the axis at `place`: its ancestors make the blocks."""
+    ancestors, parent = set(), nest[place].axis.parent
+    while parent is not None:
+        ancestors.add(parent)
+        parent = parent.parent
+    blocks = [k for k, outer in enumerate(nest) if outer.axis in ancestors]
+    copies = [k for k in range(len(nest)) if k != place and k not in blocks]
+    sizes = [instance.size for instance in nest]
+    arranged = values.reshape(sizes).permute(*blocks, *copies, place)
+    return arranged.reshape(prod(sizes[k] for k in blocks), prod(sizes[k] for k in copies), sizes[place])
+
+
+def _nest(layout: Layout, touch: Touch) -> tuple[AxisInstance, ...]:
+    """Return the whole nest of a touched dimension."""
+    return layout.tensors[touch.tensor].nests[touch.dimension]
+
+
+def _layer(layout: Layout, touches: tuple[Touch, ...], axis: Axis) -> int | None:
+    """Return the layer of an axis instance; None for an axis of the model."""
+    return None if axis.scope is Scope.MODEL else layout.tensors[touches[0].tensor].layer
+
+
+def _label(tensor: str, touch: Touch) -> str:
+    """Name an array: `model.layers.3.mlp.gate_proj.weight rows`."""
+    return f"{tensor} {DIMENSIONS[touch.dimension]}"
