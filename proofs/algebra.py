@@ -239,7 +239,9 @@ def _orders(limits: tuple[Limit, ...]) -> Iterator[tuple[Limit, ...]]:
 
 def canonical_parts(expr: Expr, depth: int) -> Expr:
     """Return an unsummed factor with canonical arguments: what stands inside functions, powers and families."""
-    if isinstance(expr, Indexed | Symbol | KroneckerDelta | Tuple) or not expr.args or _scalar(expr):
+    if isinstance(expr, KroneckerDelta):
+        return KroneckerDelta(*expr.args[:2])  # the range has done its work: what is left is a plain number 0 or 1
+    if isinstance(expr, Indexed | Symbol | Tuple) or not expr.args or _scalar(expr):
         return expr
     if isinstance(expr, Lambda):
         names = {slot: canonical_index(depth, place) for place, slot in enumerate(expr.signature)}

@@ -97,6 +97,7 @@ class Chain:
         Raises:
             DerivationError: their difference does not vanish.
         """
+        left, right = sp.sympify(left), sp.sympify(right)
         gap = difference(self.unfold(left), self.unfold(right))
         if gap != 0:
             raise self._failure(sentence, left, right, f"the difference {_short(gap)}", "a difference of 0")
