@@ -34,7 +34,7 @@ def resample(network: Network, width: int, design: Design, seed: int, *, tied: b
     hidden = [name for name in layout.axes if name.startswith("hidden.")]
     plan = draw_plan(layout, dict.fromkeys(hidden, width), design, seed)
     tensors = take(network.tensors(), layout, plan)
-    equal = torch.full((width,), 1.0 / width).to(network.masses[0])
+    equal = torch.full_like(network.masses[0][:1], 1.0 / width).expand(width)
     inner = [equal] * (len(network.weights) - 1)
     return network.with_tensors(tensors, (network.masses[0], *inner, network.masses[-1]))
 

