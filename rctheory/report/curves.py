@@ -14,6 +14,7 @@ from rctheory.suite.record import ControlRecord, GateRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def rate_picture(claim: str, gate: GateRecord, controls: Sequence[ControlRecord]) -> Picture | None:
@@ -21,7 +22,7 @@ def rate_picture(claim: str, gate: GateRecord, controls: Sequence[ControlRecord]
     if not gate.points or gate.fit is None:
         return None
     with style():
-        figure, axes = canvas(6.6, 4.5)
+        figure, axes = canvas(6.8, 4.9)
         scale = _grid(gate.points)
         planted = [(control, other) for control in controls for other in control.gates if other.gate == gate.gate]
         for control, other in planted:
@@ -38,7 +39,8 @@ def rate_picture(claim: str, gate: GateRecord, controls: Sequence[ControlRecord]
         axes.set_title(f"{claim}: {gate.gate}", loc="left", fontsize=11.5, fontweight="bold")
         axes.grid(True, which="major", color="#e6e8ec", linewidth=0.8)
         axes.set_axisbelow(True)
-        _legend(axes)
+        _label_errors(axes)
+        _legend(figure, axes)
         picture = png(figure)
     return Picture(file_name(claim, gate.gate), picture, _rate_caption(gate, bool(planted)))
 
@@ -103,18 +105,37 @@ def _label_sizes(axes: "Axes", points: Sequence[Point]) -> None:
     axes.set_xticks([], minor=True)
 
 
-def _legend(axes: "Axes") -> None:
+def _legend(figure: "Figure", axes: "Axes") -> None:
+    """Put the legend under the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     rank = {"measured": 0, "fit": 1, "theory": 3, "planted": 4}
-    order = sorted(range(len(labels)), key=lambda i: rank.get(labels[i].split(",")[0].split(":")[0].split(" ")[0], 2))
-    axes.legend(
+    order = sorted(
+        range(len(labels)), key=lambda i: rank.get(labels[i].replace(",", " ").replace(":", " ").split()[0], 2)
+    )
+    figure.legend(
         [handles[i] for i in order],
         [labels[i] for i in order],
-        frameon=True,
-        framealpha=0.9,
-        edgecolor="none",
+        loc="outside lower left",
+        ncols=2,
+        frameon=False,
         fontsize=8.5,
     )
+
+
+def _plain(value: float, _position: int) -> str:
+    """Write the label of a tick: decimals where they are short, else powers of ten."""
+    return f"{value:g}" if 1e-3 <= value < 1e4 else f"$10^{{{math.log10(value):.0f}}}$"
+
+
+def _label_errors(axes: "Axes") -> None:
+    """Label 1, 2, 5 of each decade when there are few decades, else the decades alone."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    few = math.log10(high / low) < 2.5 and low >= 1e-3
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _rate_caption(gate: GateRecord, planted: bool) -> str:

@@ -47,7 +47,7 @@ def _frame(axes: "Axes", table: Table) -> None:
     axes.set_yticks(range(len(table.rows)), table.rows)
     axes.set_xticks(np.arange(len(table.columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(table.rows) + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1.2)
+    axes.grid(which="minor", color="#c9ced6", linewidth=0.6)
     axes.tick_params(which="both", length=0, labelsize=8.5)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -61,7 +61,7 @@ def _draw_p_values(figure: "Figure", axes: "Axes", values: "np.ma.MaskedArray[An
     positive = np.clip(values, LOWEST_P, 1.0)
     floor = math.floor(math.log10(float(positive.min()))) if positive.count() else -3
     image = axes.imshow(
-        np.ma.log10(positive), cmap=matplotlib.colormaps["cividis"], vmin=min(floor, -2), vmax=0, aspect="auto"
+        np.ma.log10(positive), cmap=matplotlib.colormaps["Blues_r"], vmin=min(floor, -2), vmax=0, aspect="auto"
     )
     bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
     ticks = range(min(floor, -2), 1)

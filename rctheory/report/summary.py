@@ -17,7 +17,8 @@ def number(value: float | None, digits: int = 3) -> str:
     if value and not 1e-3 <= abs(value) < 1e5:
         mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    return f"{value:.{digits}g}".replace("-", "−")
+    text = f"{value:.{digits}g}"
+    return (f"{value:.0f}" if "e" in text else text).replace("-", "−")
 
 
 def interval(bounds: tuple[float, float] | None) -> str:

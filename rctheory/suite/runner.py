@@ -5,7 +5,7 @@ The controls follow their experiment in the same process, so that whatever it ca
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rctheory.errors import RcError, RegistryError
@@ -155,8 +155,14 @@ def _measure(claim: Claim, experiment: Experiment, context: Context) -> tuple[Me
         found = f"claim {claim.id}: the experiment returned a {type(measurement).__name__}"
         raise RegistryError(found, "a Measurement", "return rctheory.suite.experiment.Measurement")
     quantities = measurement.quantities
-    findings = judge(claim.id, claim.gates, quantities)
-    return measurement, tuple(_record(f, claim.gates[f.gate], quantities) for f in findings)
+    return measurement, gate_records(claim.gates, quantities, judge(claim.id, claim.gates, quantities))
+
+
+def gate_records(
+    gates: Mapping[str, Gate], quantities: Mapping[str, Quantity], findings: Sequence[Finding]
+) -> tuple[GateRecord, ...]:
+    """Join each finding with its gate and its quantity, for the record."""
+    return tuple(_record(finding, gates[finding.gate], quantities) for finding in findings)
 
 
 def _record(finding: Finding, gate: Gate, quantities: Mapping[str, Quantity]) -> GateRecord:
@@ -189,4 +195,4 @@ def _status(record: ClaimRecord, *, experiment: bool) -> Status:
         return Status.REFUTED
     if not experiment:
         return Status.SUPPORTED if record.proof.status is not ProofStatus.NONE else Status.INCONCLUSIVE
-    return Status(worst(gate.status for gate in record.gates).value)
+    return Status(decisive_gate(record.gates).status.value)

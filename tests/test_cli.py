@@ -1,0 +1,236 @@
+"""The console command: exit codes, one-line errors, nothing half-written."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from typer.testing import CliRunner
+
+import rctheory
+from rctheory.cli import app, main
+from rctheory.suite.evidence import load_evidence
+from tests.suite.toys import Toy
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """Return an empty suite in the working folder of the test."""
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return Toy(folder)
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
+) -> tuple[int, str, str]:
+    """Run the command as the shell would; return exit code, stdout and stderr."""
+    monkeypatch.setattr(sys, "argv", ["rctheory", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    output = capsys.readouterr()
+    return int(left.value.code or 0), output.out, output.err
+
+
+@pytest.fixture
+def shell(capsys, monkeypatch):
+    """Return a function that runs the command."""
+    return lambda *arguments: run(capsys, monkeypatch, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "control", "code"),
+    [
+        ("GOOD", "PLANTED", 0),
+        ("BAD", "PLANTED", 1),
+        ("NAN", "PLANTED", 1),
+        ("BROKEN", "PLANTED", 1),
+        ("CRASH", "PLANTED", 1),
+        ("GOOD", "TOLD", 1),  # a control that stays green
+        ("GOOD", "BROKEN", 1),  # a control that does not reach its gate
+        ("DOUBTFUL", "PLANTED", 3),
+        ("DOUBTFUL", "TOLD", 1),
+    ],
+)
+def test_exit_code_of_verify(toy, shell, experiment, control, code):
+    toy.claim("toy.fine").claim("toy.one", experiment, control)
+    found, out, err = shell("verify", "--workers", 0)
+    assert (found, err) == (code, "")
+    assert load_evidence(toy.folder / "reports/run").exit_code == code
+    assert "evidence: reports/run/evidence.json" in out
+    assert "`rctheory report` writes reports/run/index.html" in out
+    assert "Traceback" not in out
+
+
+def test_a_plant_that_is_not_caught_fails_the_run(toy, shell):
+    toy.proof("toy.square", factor="1")
+    code, out, _ = shell("verify", "--workers", 0)
+    assert code == 1
+    assert "(a wrong factor) stayed green" in out
+    assert shell("verify", "--workers", 0, "--no-controls")[0] == 0
+
+
+def test_what_verify_prints_in_a_pipe(toy, shell):
+    toy.rate("toy.rate").claim("toy.one", "BAD")
+    _, out, _ = shell("verify", "--workers", 0, "--seed", 4)
+    lines = out.splitlines()
+    assert lines[0].startswith("2 claims to examine; tier ci, seed 4, cpu")
+    assert "toy.rate: started" in lines
+    assert any(line.startswith("toy.rate: supported  −0.5 [−0.5") and "caught 1 of 1" in line for line in lines)
+    assert "toy.one: gate error refuted: 1, expected <= 1e-06" in lines
+    assert "1 of 2 claims supported; refuted: toy.one; 2 of 2 planted errors caught" in lines
+    assert "\x1b" not in out
+
+
+def test_controls_are_off_in_the_smoke_tier_unless_asked(toy, shell):
+    toy.claim("toy.one", control="TOLD")
+    assert shell("verify", "--workers", 0, "--tier", "smoke")[0] == 0
+    assert shell("verify", "--workers", 0, "--tier", "smoke", "--controls")[0] == 1
+
+
+def test_worker_processes_junit_and_resume_through_the_real_command(toy):
+    toy.claim("toy.one", "TOLD").rate("toy.rate")
+    command = [sys.executable, "-c", "from rctheory.cli import main; main()", "verify", "--workers", "1"]
+    first = subprocess.run([*command, "--junit", "out/junit.xml"], capture_output=True, text=True, timeout=120)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert len(ET.parse(toy.folder / "out/junit.xml").getroot().findall("testsuite/testcase")) == 4
+    again = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=120)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.startswith("0 claims to examine, 2 kept")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verify", "toy.onee"], "unknown claim 'toy.onee'.*did you mean toy.one"),
+        (["verify", "--seed", "1", "--vary-seed"], "--seed together with --vary-seed"),
+        (["verify", "--device", "tpu"], "device 'tpu'.*one of auto, cpu, cuda"),
+        (["verify", "--device", "cuda:99"], "device 'cuda:99' on a machine with"),
+        (["verify", "--out", "claims.toml/run"], "output folder claims.toml/run"),
+        (["verify", "--out", "claims.toml"], "output folder claims.toml"),
+        (["verify", "--junit", "claims.toml/x/j.xml"], "output folder claims.toml/x"),
+        (["verify", "--junit", "."], "is a folder"),
+        (["verify", "--suite", "nowhere"], "no claims.toml in nowhere"),
+        (["claims", "toy.onee"], "unknown claim"),
+        (["prove", "toy.onee"], "unknown claim"),
+        (["report"], "no evidence at reports/run"),
+        (["report", "claims.toml"], "does not parse"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(toy, shell, arguments, message):
+    toy.claim("toy.one")
+    before = sorted(path.name for path in toy.folder.rglob("*") if "__pycache__" not in str(path))
+    code, out, err = shell(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("rctheory: ")
+    assert err.count("\n") == 1
+    assert re.search(message, err), err
+    after = {path.name for path in toy.folder.rglob("*") if "__pycache__" not in str(path)}
+    assert not {name for name in after - set(before) if "evidence" in name or "index" in name}
+
+
+def test_a_mistake_in_the_registry_is_one_line_and_exit_2(toy, shell):
+    toy.claim("toy.one", more='stats = "x"\n')
+    code, _, err = shell("verify")
+    assert code == 2
+    assert "unknown key 'stats'" in err
+
+
+def test_a_dangling_link_is_told_before_any_work(toy, shell):
+    toy.claim("toy.one").claim("toy.two", experiment="NOWHERE")
+    code, out, err = shell("verify", "--workers", 0)
+    assert (code, out) == (2, "")
+    assert "claim toy.two: experiment links to" in err
+    assert not (toy.folder / "reports/run/evidence.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [["verify", "--tier", "huge"], ["verfy"], ["verify", "--no-such"], []])
+def test_usage_errors_exit_2_without_a_traceback(arguments):
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_an_interruption_exits_130_and_keeps_what_is_finished(toy, shell):
+    (toy.folder / "toy_stops.py").write_text(
+        "from rctheory.suite.experiment import Experiment\n"
+        "def stop(context):\n    raise KeyboardInterrupt\n"
+        'STOPS = Experiment("stops", stop)\n'
+    )
+    toy.claim("toy.one").claim("toy.two")
+    file = toy.folder / "claims.toml"
+    head, tail = file.read_text().rsplit(f"{toy.module}:GOOD", 1)
+    file.write_text(f"{head}toy_stops:STOPS{tail}")
+    code, out, err = shell("verify", "--workers", 0)
+    assert (code, err) == (130, "")
+    assert "go on with --resume" in out
+    assert [record.status.value for record in load_evidence(Path("reports/run")).claims] == ["supported", "not-run"]
+
+
+def test_a_varied_seed_is_recorded(toy, shell):
+    toy.claim("toy.one")
+    shell("verify", "--workers", 0, "--vary-seed", "--out", "a")
+    shell("verify", "--workers", 0, "--vary-seed", "--out", "b")
+    seeds = {load_evidence(Path(name)).environment.seed for name in "ab"}
+    assert len(seeds) == 2  # equal with probability 2^-31
+
+
+def test_report_writes_beside_the_evidence_or_where_told(toy, shell):
+    toy.rate("toy.rate")
+    shell("verify", "--workers", 0)
+    assert shell("report")[1] == "report: reports/run/index.html\n"
+    assert {"index.html", "report.md", "figures"} <= {path.name for path in Path("reports/run").iterdir()}
+    assert shell("report", "reports/run/evidence.json", "--out", "pages")[0] == 0
+    assert Path("pages/index.html").read_bytes() == Path("reports/run/index.html").read_bytes()
+
+
+def test_claims_lists_and_shows(toy, shell):
+    toy.claim("toy.one").rate("toy.rate")
+    assert [line.split()[:2] for line in shell("claims")[1].splitlines()] == [
+        ["toy.one", "exact"],
+        ["toy.rate", "rate"],
+    ]
+    full = shell("claims", "toy.rate")[1]
+    assert "slope: slope -1/2 ± 0.05" in full
+    assert f"{toy.module}:FLAT" in full
+    assert json.loads(shell("claims", "toy.one", "--json")[1])["gates"] == {"error": "<= 1e-06"}
+    assert [item["id"] for item in json.loads(shell("claims", "--json")[1])] == ["toy.one", "toy.rate"]
+
+
+def test_prove_prints_the_steps_in_three_formats(toy, shell):
+    toy.proof("toy.square").claim("toy.one")
+    code, text, _ = shell("prove", "--controls")
+    assert code == 0
+    assert "1. Expand." in text
+    assert "(x + 1)**2 = x**2 + 2*x + 1" in text
+    assert "planted: a wrong factor: caught" in text
+    assert r"\left(x + 1\right)^{2}" in shell("prove", "--format", "latex")[1]
+    assert json.loads(shell("prove", "--format", "json")[1])["toy.square"]["proof"]["status"] == "derived"
+
+
+def test_prove_is_loud_about_a_step_that_does_not_hold(toy, shell):
+    toy.proof("toy.square", factor="3").proof("toy.other")
+    code, out, err = shell("prove")
+    assert code == 1
+    assert err.startswith("FAILED toy.square: the square of x + 1 is not")
+    assert "toy.other" not in out
+
+
+def test_prove_fails_when_a_planted_error_goes_unnoticed(toy, shell):
+    toy.proof("toy.square", factor="1")
+    assert shell("prove")[0] == 0
+    assert shell("prove", "--controls")[0] == 1
+
+
+def test_version_and_help():
+    assert RUNNER.invoke(app, ["--version"]).output == f"rctheory {rctheory.__version__}\n"
+    for command in ("verify", "report", "claims", "prove", "inspect"):
+        result = RUNNER.invoke(app, [command, "--help"])
+        assert result.exit_code == 0
+        assert command in result.output
