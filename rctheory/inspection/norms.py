@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,10 +45,10 @@ def log_norms(squares: Tensor) -> Tensor:
 
 def _add_squares(squares: list[Tensor], block: Tensor, start: int) -> None:
     """Add the squares of a block of rows to the sums of each dimension."""
-    block = block.square()
     stop = start + len(block)
     if block.dim() == 1:
-        squares[0][start:stop] = block
+        squares[0][start:stop] = block.square()
         return
-    squares[0][start:stop] = block.sum(dim=1)
-    squares[1] += block.sum(dim=0)
+    entries = block.numpy()
+    squares[0][start:stop] = torch.from_numpy(np.einsum("ij,ij->i", entries, entries))
+    squares[1] += torch.from_numpy(np.einsum("ij,ij->j", entries, entries))

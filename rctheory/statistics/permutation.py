@@ -120,24 +120,23 @@ def _autocorrelations(arrays: Sequence[Tensor], permutations: int, seed: int) ->
     blocks, _, n = arrays[0].shape
     copies = [array.shape[1] for array in arrays]
     # Units first and copies last: one permuted unit is one contiguous row.
-    rows = torch.cat(list(arrays), dim=1).transpose(1, 2).reshape(blocks * n, sum(copies)).to(torch.float32)
+    rows = torch.cat(list(arrays), dim=1).transpose(1, 2).reshape(blocks * n, sum(copies)).to(torch.float32).numpy()
+    first_copies = np.cumsum([0, *copies[:-1]])
     random = numpy_generator(seed, "permutations", blocks, n)
-    order = np.arange(blocks * n, dtype=np.int32).reshape(blocks, n)
+    order = np.arange(blocks * n, dtype=np.int64).reshape(blocks, n)
     result = np.empty((permutations + 1, len(arrays)))
-    batches = chunks(permutations + 1, 8 * blocks * n * sum(copies), BATCH_BYTES)
-    # Two buffers for all batches: fresh memory would cost more time than the arithmetic.
-    size = (len(batches[0]), blocks, n, sum(copies))
-    permuted, products = torch.empty(size), torch.empty(size[0], blocks, n - 1, size[3])
+    batches = chunks(permutations + 1, 4 * rows.size, BATCH_BYTES)
+    # One buffer for all batches: fresh memory would cost more time than the arithmetic. And one thread: what fits the
+    # caches leaves little to share, and waiting for a busy core costs more.
+    buffer = np.empty((len(batches[0]), blocks, n, sum(copies)), dtype=np.float32)
     for batch in batches:
-        k = len(batch)
-        orders = np.repeat(order[None], k, axis=0)
+        orders = np.repeat(order[None], len(batch), axis=0)
         drawn = orders[1:] if batch.start == 0 else orders  # the first order of all is the observed one
         random.permuted(drawn, axis=2, out=drawn)
-        flat = permuted[:k].view(k * blocks * n, -1)
-        torch.index_select(rows, 0, torch.from_numpy(orders).flatten(), out=flat)
-        torch.mul(permuted[:k, :, :-1], permuted[:k, :, 1:], out=products[:k])
-        sums = products[:k].sum(dim=(1, 2)).split(copies, dim=1)
-        result[batch.start : batch.stop] = torch.stack([part.sum(dim=1) for part in sums], dim=1).numpy()
+        permuted = buffer[: len(batch)]
+        np.take(rows, orders, axis=0, out=permuted, mode="clip")  # "raise" would copy; every index is in range
+        products = np.einsum("kbic,kbic->kc", permuted[:, :, :-1], permuted[:, :, 1:])
+        result[batch.start : batch.stop] = np.add.reduceat(products, first_copies, axis=1)
     return result
 
 
