@@ -137,7 +137,9 @@ class Chain:
         if not expr.args or isinstance(expr, Indexed):
             return expr
         rebuilt = expr.func(*(self.unfold(part) for part in expr.args))
-        return rebuilt.doit() if isinstance(rebuilt, sp.Limit | sp.Integral) or hasattr(rebuilt, "carried_out") else rebuilt
+        if hasattr(rebuilt, "carried_out"):
+            return rebuilt.carried_out()
+        return rebuilt.doit() if isinstance(rebuilt, sp.Limit | sp.Integral) else rebuilt
 
     def meaning(self, expr: Expr) -> Expr | None:
         """Return what one symbol or entry is defined to be, with fresh bound indices; None when it is not defined."""

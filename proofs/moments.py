@@ -101,7 +101,7 @@ def expectation(expr: Expr, laws: Sequence[Law]) -> Expr:
 
 
 def _term_expectation(term: Term, laws: Sequence[Law]) -> Iterator[Expr]:
-    random = [factor for factor in term.factors if any(law.owns(factor) for law in laws)]
+    random = [factor for factor in term.factors if _is_random(factor, laws)]
     fixed = [factor for factor in term.factors if factor not in random]
     moving = [limit for limit in term.limits if any(factor.has(limit[0]) for factor in random)]
     staying = [limit for limit in term.limits if limit not in moving]
@@ -114,6 +114,11 @@ def _term_expectation(term: Term, laws: Sequence[Law]) -> Iterator[Expr]:
         parts = list(Mul.make_args(product))
         value = Mul(count, *fixed, *(law.mean([part for part in parts if law.owns(part)]) for law in laws))
         yield Sum(value, *staying) if staying else value
+
+
+def _is_random(factor: Expr, laws: Sequence[Law]) -> bool:
+    """Say whether a law owns the factor; an expectation, or a power of one, is a number."""
+    return not isinstance(factor.as_base_exp()[0], Expectation) and any(law.owns(factor) for law in laws)
 
 
 def _coincidences(limits: Sequence[Limit]) -> Iterator[tuple[Expr, dict[Expr, Expr]]]:

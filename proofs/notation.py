@@ -3,7 +3,8 @@
 from typing import Any
 
 import sympy as sp
-from sympy import Dummy, Expr, Function, Indexed, IndexedBase, Integer, Lambda, Sum, Symbol, Tuple
+from sympy import Dummy, Expr, Function, IndexedBase, Integer, Lambda, Sum, Symbol
+from sympy.printing.precedence import PRECEDENCE
 
 
 def width(name: str) -> Symbol:
@@ -68,6 +69,8 @@ class Loss(Expr):  # type: ignore[misc]
     assumed about how the outputs enter, so softmax losses are covered.
     """
 
+    is_commutative = True
+
     def _eval_derivative(self, target: Expr) -> Expr:
         outputs, size, datum = self.args
         fresh = Dummy("k", integer=True)
@@ -83,6 +86,8 @@ class Loss(Expr):  # type: ignore[misc]
 
 class LossSlope(Expr):  # type: ignore[misc]
     """The partial derivative of the loss in output k: `LossSlope(k, Lambda(k', f_k'(x)), K, x)`."""
+
+    is_commutative = True
 
     def _latex(self, printer: Any) -> str:
         slot, outputs, _, datum = (printer._print(_family(part)) for part in self.args)
@@ -101,6 +106,9 @@ def _family(part: Expr) -> Expr:
 class Partial(Expr):  # type: ignore[misc]
     """The partial derivative of a quantity with respect to one entry of an array, not carried out."""
 
+    is_commutative = True
+    precedence = PRECEDENCE["Mul"]
+
     def __new__(cls, quantity: Expr, entry: Expr) -> "Partial":
         """Take any expression and one indexed entry (or a symbol)."""
         return Expr.__new__(cls, sp.sympify(quantity), entry)  # type: ignore[no-any-return]
@@ -117,6 +125,8 @@ class Partial(Expr):  # type: ignore[misc]
 
 class Expectation(Expr):  # type: ignore[misc]
     """The expectation of an expression in random arrays; free indices stand for distinct neurons."""
+
+    is_commutative = True
 
     def __new__(cls, body: Expr) -> "Expectation":
         """Take the expression."""
@@ -140,8 +150,3 @@ class Relabelling(Function):  # type: ignore[misc]
 
     def _sympystr(self, printer: Any) -> str:
         return f"pi({printer._print(self.args[0])})"
-
-
-def entry(base: IndexedBase, *slots: Expr) -> Indexed:
-    """Return one entry; for arrays that are chosen at run time."""
-    return base[slots]
