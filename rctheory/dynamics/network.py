@@ -35,8 +35,8 @@ class Network:
         h^l_i = sum_j W^l_ij p^{l-1}_j a^{l-1}_j,  a^l = sigma(h^l) for l < L,  f = h^L
 
     An axis that grows carries a probability (it is averaged), a fixed one carries ones (it is summed). Weights are of
-    order one in the width. Leading dimensions of the weights are independent networks (seeds). Data run along the rows of
-    activations: with few data, a (B, n) block against W is several times faster than an (n, B) block.
+    order one in the width. Leading dimensions of the weights are independent networks (seeds). Data run along the rows
+    of activations: with few data, a (B, n) block against W is several times faster than an (n, B) block.
 
     Args:
         weights: W^1..W^L, W^l of shape (..., n_l, n_{l-1}).
