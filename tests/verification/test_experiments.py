@@ -1,6 +1,7 @@
 """Every experiment is green at the smoke tier, every planted error red, and nothing depends on the order of runs."""
 
 import pytest
+import torch
 
 from rctheory.statistics.gates import judge
 from rctheory.statistics.verdicts import Verdict, worst
@@ -33,6 +34,15 @@ def test_the_same_context_gives_the_same_measurement() -> None:
     for name in ("gradient.factorizes", "closure.gd", "transfer.duplication", "limit.quadrature"):
         experiment = CLAIMS[name].experiment.resolve(name)
         assert experiment.run(SMOKE).quantities == experiment.run(SMOKE).quantities
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["width.lln", "mlp.zero-shot"])
+def test_experiment_is_supported_on_cuda(name: str) -> None:
+    context = Context(seed=0, tier=Tier.SMOKE, device=torch.device("cuda"))
+    quantities = CLAIMS[name].experiment.resolve(name).run(context).quantities
+    findings = judge(name, CLAIMS[name].gates, quantities)
+    assert worst(finding.verdict for finding in findings) is Verdict.SUPPORTED
 
 
 def test_largest_keeps_nan_wherever_it_stands() -> None:
