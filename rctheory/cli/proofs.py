@@ -69,7 +69,7 @@ def _page(name: str, statement: str, proof: "ProofRecord", plants: "tuple[Contro
     lines = [f"{name}: {proof.status.value} in {proof.seconds:.1f} s", f"  {statement}"]
     lines += [f"  assume: {assumption}" for assumption in proof.assumptions]
     for i, step in enumerate(proof.steps, 1):
-        lines += [f"  {i}. {step.sentence}", f"       {step.text}", f"       checked: {step.method}"]
+        lines += [f"  {i}. {step.sentence}", f"       {step.text}", f"       [{step.method}]"]
     for plant in plants:
         lines.append(f"  planted: {plant.title}: {plant.status.value} ({plant.message})")
     return "\n".join(lines) + "\n"

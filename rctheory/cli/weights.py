@@ -14,7 +14,9 @@ def inspect(
         ),
     ],
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
-    permutations: Annotated[int, typer.Option(min=99, help="Permutations behind each p-value.")] = 19999,
+    permutations: Annotated[
+        int | None, typer.Option(min=1, help="Permutations of each axis [default: 19999, more for many axes].")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Test, axis by axis, whether the order of neurons, heads and coordinates carries information.
@@ -23,6 +25,7 @@ def inspect(
     """
     from rich.console import Console
 
+    from rctheory.cli.display import make_console
     from rctheory.inspection import inspect_source, print_inspection
 
     console = Console(stderr=True)
@@ -34,4 +37,4 @@ def inspect(
     if as_json:
         typer.echo(json.dumps(inspection.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        print_inspection(inspection)
+        print_inspection(inspection, make_console())

@@ -1,6 +1,7 @@
 """Log-log pictures of rates: what was measured, its fit, the theory, and the planted errors."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from rctheory.suite.record import ControlRecord, GateRecord
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+LEGEND_WIDTH = 52
 
 
 def rate_picture(claim: str, gate: GateRecord, controls: Sequence[ControlRecord]) -> Picture | None:
@@ -100,7 +103,7 @@ def _doubling(points: Sequence[Point]) -> bool:
 def _label_sizes(axes: "Axes", points: Sequence[Point]) -> None:
     """Put a tick at every measured abscissa, with its value."""
     sizes = [point.abscissa for point in points]
-    labels = [str(point.n) if point.scale is None else f"{point.abscissa:.4g}" for point in points]
+    labels = [str(point.n) if point.scale is None else f"{point.abscissa:.3g}" for point in points]
     axes.set_xticks(sizes, labels)
     axes.set_xticks([], minor=True)
 
@@ -114,7 +117,7 @@ def _legend(figure: "Figure", axes: "Axes") -> None:
     )
     figure.legend(
         [handles[i] for i in order],
-        [labels[i] for i in order],
+        [textwrap.fill(labels[i], LEGEND_WIDTH) for i in order],
         loc="outside lower left",
         ncols=2,
         frameon=False,

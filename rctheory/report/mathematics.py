@@ -6,14 +6,19 @@ import re
 from latex2mathml.converter import convert
 
 _FORMULA = re.compile(r"\$([^$]+)\$")
+# SymPy prints an indexed symbol with an upper index as {W^{2}}_{i,j}: the two indices belong one above the other.
+_STAGGERED = re.compile(r"\{(\\?[A-Za-z]+)\^\{([^{}]*)\}\}_\{")
+# Browsers put space around a slash or a bar, even inside an exponent.
+_LOOSE = re.compile(r"<mo(?: [^>]*)?>(/|&#x0002F;|\||&#x0007C;|&#x02223;)</mo>")
 
 
 def mathml(latex: str, *, block: bool = False) -> str:
     """Return a formula as MathML; what the converter does not know is shown as LaTeX source."""
     try:
-        return str(convert(latex, display="block" if block else "inline"))
+        converted = convert(_STAGGERED.sub(r"\1^{\2}_{", latex), display="block" if block else "inline")
     except Exception:  # any converter error: the source is still readable
         return f"<code>{html.escape(latex)}</code>"
+    return _LOOSE.sub(r'<mo lspace="0" rspace="0" stretchy="false">\1</mo>', str(converted))
 
 
 def prose(text: str) -> str:

@@ -58,6 +58,7 @@ def render(evidence: Evidence, sections: list[Section]) -> Mapping[str, str | by
         "number": summary.number,
         "interval": summary.interval,
         "seconds": summary.seconds,
+        "signs": summary.signs,
         "caught": summary.caught,
         "prose": prose,
         "mathml": mathml,

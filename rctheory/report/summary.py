@@ -1,6 +1,7 @@
 """A run in words: numbers, counts, and what a claim rests on."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,6 +25,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def interval(bounds: tuple[float, float] | None) -> str:
     """Write an interval; a dash stands for none."""
     return "–" if bounds is None else f"[{number(bounds[0])}, {number(bounds[1])}]"
+
+
+def signs(text: str) -> str:
+    """Write the signs of a declared range as people do."""
+    return re.sub(r"-(?=\d)", "−", text.replace("<=", "≤").replace(">=", "≥"))
 
 
 def seconds(value: float) -> str:

@@ -75,10 +75,10 @@ def test_every_link_inside_the_page_has_its_target(page):
 
 def test_contents(page):
     assert "3 of 4 claims supported; refuted: transfer.rate; 1 of 2 planted errors caught." in page.text
-    for part in ("−0.501", "[−0.518, −0.484]", "slope -1/2 ± 0.05", "1 of 1", "3.10e−15", "none rejected at"):
+    for part in ("−0.501", "[−0.518, −0.484]", "slope −1/2 ± 0.05", "1 of 1", "3.10e−15", "none rejected at"):
         assert part in page.text
     assert "Six widths, doubling." in page.text
-    assert "checked: the difference vanishes" in page.text
+    assert "the difference vanishes" in page.text
     tags = [tag for tag, _ in page.seen]
     assert tags.count("img") == 3
     assert tags.count("svg") == 1
