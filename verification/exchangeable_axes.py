@@ -85,8 +85,8 @@ def _report(tested: list[Hypothesis], tests: dict[str, PermutationTest], layers:
         f"{MODEL}: {layers} layers, {len(tested)} axes, {permutations} permutations each; one permutation of an axis "
         "for all tensors that touch it, embedding and norm gains included.",
         f"Largest |z| on residual and feed-forward axes {largest:.2f}; smallest on an ordered axis {weakest:.2f}.",
-        "The packaged weights are quantised in blocks of 32 along each row, which could tie neighbouring columns: the tests "
-        "see no such order.",
+        "The packaged weights are quantised in blocks of 32 along each row, which could tie neighbouring columns: "
+        "the tests see no such order.",
     )
     quantities = {"exchangeable": PValues(families[True]), "ordered": PValues(families[False])}
     return Measurement(quantities, (_p_value_map(tested, tests, layers), _score_map(tested, tests, layers)), remarks)

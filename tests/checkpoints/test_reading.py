@@ -1,0 +1,125 @@
+"""Every format gives back the weights that were written, one bounded block of rows at a time."""
+
+from pathlib import Path
+
+import gguf
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rctheory.checkpoints.checkpoint import separate_pairs
+from rctheory.checkpoints.sources import open_checkpoint
+from rctheory.errors import CheckpointError
+from tests.architectures.toy_llama import rotate_halves, rotate_pairs
+from tests.checkpoints.folders import CONFIG, LAYOUT, interleave, save_folder, save_gguf, tiny_weights
+
+Kind = gguf.GGMLQuantizationType
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_folder_gives_back_its_weights(tmp_path: Path, dtype: torch.dtype, shards: int) -> None:
+    weights = tiny_weights()
+    with open_checkpoint(save_folder(tmp_path / "model", weights, dtype=dtype, shards=shards)) as checkpoint:
+        assert list(checkpoint.tensors) == list(LAYOUT.tensors)
+        for name, tensor in weights.items():
+            assert checkpoint.tensors[name].shape == tensor.shape
+            read = checkpoint.tensor(name)
+            assert read.dtype is torch.float32
+            assert torch.equal(read, tensor.to(dtype).float())
+
+
+def test_a_single_file_is_read_with_the_config_beside_it(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    folder = save_folder(tmp_path, weights)
+    with open_checkpoint(folder / "model.safetensors") as checkpoint:
+        assert torch.equal(checkpoint.tensor("model.norm.weight"), weights["model.norm.weight"])
+
+
+@pytest.mark.parametrize("kind", [Kind.F32, Kind.F16, Kind.BF16])
+def test_gguf_gives_back_names_and_order_of_the_declaration(tmp_path: Path, kind: Kind) -> None:
+    weights = tiny_weights()
+    with open_checkpoint(save_gguf(tmp_path / "model.gguf", weights, kind)) as checkpoint:
+        for name, tensor in weights.items():
+            assert torch.equal(checkpoint.tensor(name), tensor if kind != Kind.F16 else tensor.half().float()), name
+
+
+def test_quantised_blocks_are_dequantised_as_the_whole_tensor_is(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    with open_checkpoint(save_gguf(tmp_path / "model.gguf", weights, Kind.Q4_1)) as checkpoint:
+        name = "model.layers.0.mlp.down_proj.weight"
+        assert checkpoint.tensors[name].dtype == "Q4_1"
+        whole = gguf.dequantize(gguf.quantize(weights[name].numpy(), Kind.Q4_1), Kind.Q4_1)
+        assert torch.equal(torch.cat(list(checkpoint.blocks(name, 700))), torch.from_numpy(whole))
+        # Sixteen levels between the extremes of each block of 32.
+        blocks = weights[name].reshape(-1, 32)
+        step = (blocks.max(1).values - blocks.min(1).values) / 15
+        error = (torch.from_numpy(whole) - weights[name]).abs().reshape(-1, 32)
+        assert bool((error <= step[:, None] * 0.51).all())
+
+
+@given(block_bytes=st.integers(1, 20_000), name=st.sampled_from(sorted(LAYOUT.tensors)))
+def test_blocks_are_bounded_and_join_to_the_tensor(
+    block_bytes: int, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    weights = tiny_weights()
+    folder = tmp_path_factory.getbasetemp() / "bounded"
+    if not folder.exists():
+        save_folder(folder, weights, dtype=torch.bfloat16)
+        save_gguf(folder / "model.gguf", weights)
+    tensor = LAYOUT.tensors[name]
+    row = 4 * (tensor.shape[1] if len(tensor.shape) > 1 else 1)
+    head = tensor.nests[0][-1].size if tensor.gguf_interleaved else 1
+    for source, fewest in ((folder, row), (folder / "model.gguf", head * row)):
+        with open_checkpoint(source) as checkpoint:
+            blocks = list(checkpoint.blocks(name, block_bytes))
+            assert all(block.numel() * 4 <= max(block_bytes, fewest) for block in blocks)
+            assert torch.equal(torch.cat(blocks), weights[name])
+
+
+@given(heads=st.integers(1, 4), half=st.integers(1, 5), columns=st.integers(1, 4))
+def test_separating_pairs_undoes_the_converter(heads: int, half: int, columns: int) -> None:
+    rows = torch.arange(heads * 2 * half * columns).reshape(heads * 2 * half, columns)
+    assert torch.equal(separate_pairs(interleave(rows, heads), 2 * half), rows)
+
+
+def test_attention_scores_agree_between_the_two_rotary_orders() -> None:
+    """Stored rows under rotation of neighbours = separated rows under rotation of halves: what the order is for."""
+    random = torch.Generator().manual_seed(0)
+    time, heads, d, width = 6, 2, 8, 5
+    x = torch.randn(time, width, generator=random, dtype=torch.float64)
+    stored_q, stored_k = torch.randn(2, heads * d, width, generator=random, dtype=torch.float64)
+
+    def scores(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("thd,shd->hts", q, k)
+
+    def project(rows: torch.Tensor) -> torch.Tensor:
+        return (x @ rows.T).reshape(time, heads, d)
+
+    in_gguf = scores(rotate_pairs(project(stored_q)), rotate_pairs(project(stored_k)))
+    q, k = separate_pairs(stored_q, d), separate_pairs(stored_k, d)
+    declared = scores(rotate_halves(project(q)), rotate_halves(project(k)))
+    assert torch.allclose(in_gguf, declared, rtol=1e-12, atol=1e-12)
+    unseparated = scores(rotate_halves(project(stored_q)), rotate_halves(project(stored_k)))
+    assert not torch.allclose(in_gguf, unseparated, rtol=1e-2, atol=1e-2)
+
+
+def test_a_closed_checkpoint_is_not_read(tmp_path: Path) -> None:
+    with open_checkpoint(save_folder(tmp_path, tiny_weights())) as checkpoint:
+        pass
+    with pytest.raises(CheckpointError, match="closed"):
+        checkpoint.tensor("model.norm.weight")
+
+
+def test_the_packaged_model_has_the_declared_shapes() -> None:
+    with open_checkpoint("smollm2") as checkpoint:
+        assert checkpoint.layout.layers == 30
+        assert checkpoint.tensors["model.embed_tokens.weight"].shape == (49152, 576)
+        gain = checkpoint.tensor("model.norm.weight")
+        assert gain.shape == (576,)
+        assert (gain > 0).float().mean() > 0.99
+
+
+def test_config_sizes_are_the_layout() -> None:
+    assert LAYOUT.axes["layers.0.group/head"].size == CONFIG["num_attention_heads"] // CONFIG["num_key_value_heads"]
