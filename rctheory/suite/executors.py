@@ -142,7 +142,7 @@ class ProcessExecutor:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self.paths, self.threads), daemon=True)
-        with _environment(dict.fromkeys(THREAD_VARIABLES, str(self.threads))):
+        with _environment(dict.fromkeys(THREAD_VARIABLES, str(self.threads))), _interrupts_blocked():
             process.start()
         theirs.close()  # so that the end of the process closes the pipe
         return _Worker(process, ours)
@@ -194,7 +194,7 @@ class _Worker:
 
 
 def _serve(connection: Connection, paths: tuple[Path, ...], threads: int) -> None:
-    """Run jobs until the parent leaves; an interrupt of the terminal is the parent's business."""
+    """Run jobs until the parent leaves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     with importable(paths):
@@ -219,6 +219,22 @@ class _Reporter:
         if now - self.last >= PROGRESS_INTERVAL:
             self.last = now
             self.connection.send(message)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that an interrupt of the terminal does not reach: it is the parent's business.
+
+    A process inherits the mask at once; its own handler would only stand after it has imported everything.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
