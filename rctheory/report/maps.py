@@ -71,10 +71,16 @@ def _draw_p_values(figure: "Figure", axes: "Axes", values: "np.ma.MaskedArray[An
 
 
 def _draw_values(figure: "Figure", axes: "Axes", values: "np.ma.MaskedArray[Any, Any]") -> None:
+    """Show values of both signs on a diverging scale, white at zero; others on a sequential one."""
     import matplotlib
 
-    image = axes.imshow(values, cmap=matplotlib.colormaps["viridis"], aspect="auto")
-    figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
+    limit = float(np.abs(values).max()) if values.count() else 1.0
+    signed = values.count() > 0 and float(values.min()) < 0 < float(values.max())
+    colours = matplotlib.colormaps["RdBu_r" if signed else "viridis"]
+    low, high = (-limit, limit) if signed else (None, None)
+    image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto")
+    bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
+    bar.outline.set_visible(False)
 
 
 def _hatch(axes: "Axes", empty: "np.ndarray[Any, np.dtype[np.bool_]]") -> None:
