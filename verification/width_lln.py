@@ -44,7 +44,7 @@ def _ladder(context: Context, *, control: bool) -> list[tuple[int, int]]:
     if control:
         return [(n, 32) for n in widths[:6]]
     # The work of one seed grows like n^2: spend the same at every width beyond the first few.
-    most, area = context.choose(smoke=(512, 128), ci=(1024, 724), full=(4096, 1024))
+    most, area = context.choose(smoke=(512, 128), ci=(2048, 724), full=(4096, 1024))
     return [(n, max(16, min(most, most * area**2 // n**2))) for n in widths]
 
 
