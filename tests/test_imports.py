@@ -18,6 +18,7 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 import rctheory
 names = [module.name for module in pkgutil.walk_packages(rctheory.__path__, "rctheory.")]
+names.remove("rctheory.__main__")  # importing it runs the command
 for name in names:
     importlib.import_module(name)
 print(json.dumps(names))

@@ -26,7 +26,8 @@ def inspect(
     from rich.console import Console
 
     from rctheory.cli.display import make_console
-    from rctheory.inspection import inspect_source, print_inspection
+    from rctheory.inspection.console import print_inspection
+    from rctheory.inspection.inspection import inspect_source
 
     console = Console(stderr=True)
     if console.is_terminal:

@@ -103,7 +103,7 @@ def _doubling(points: Sequence[Point]) -> bool:
 def _label_sizes(axes: "Axes", points: Sequence[Point]) -> None:
     """Put a tick at every measured abscissa, with its value."""
     sizes = [point.abscissa for point in points]
-    labels = [str(point.n) if point.scale is None else f"{point.abscissa:.3g}" for point in points]
+    labels = [str(point.n) if point.scale is None else number(point.abscissa) for point in points]
     axes.set_xticks(sizes, labels)
     axes.set_xticks([], minor=True)
 

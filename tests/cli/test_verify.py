@@ -1,6 +1,5 @@
-"""The console command: exit codes, one-line errors, nothing half-written."""
+"""`rctheory verify`: exit codes, one-line errors, nothing half-written."""
 
-import json
 import re
 import subprocess
 import sys
@@ -10,38 +9,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from typer.testing import CliRunner
 
-import rctheory
-from rctheory.cli import app, main
+from rctheory.cli import app
 from rctheory.suite.evidence import load_evidence
-from tests.suite.toys import Toy
-
-RUNNER = CliRunner()
-
-
-@pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    """Return an empty suite in the working folder of the test."""
-    folder = tmp_path / "suite"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return Toy(folder)
-
-
-def run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
-) -> tuple[int, str, str]:
-    """Run the command as the shell would; return exit code, stdout and stderr."""
-    monkeypatch.setattr(sys, "argv", ["rctheory", *map(str, arguments)])
-    with pytest.raises(SystemExit) as left:
-        main()
-    output = capsys.readouterr()
-    return int(left.value.code or 0), output.out, output.err
-
-
-@pytest.fixture
-def shell(capsys, monkeypatch):
-    """Return a function that runs the command."""
-    return lambda *arguments: run(capsys, monkeypatch, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +121,7 @@ def test_a_dangling_link_is_told_before_any_work(toy, shell):
 
 @pytest.mark.parametrize("arguments", [["verify", "--tier", "huge"], ["verfy"], ["verify", "--no-such"], []])
 def test_usage_errors_exit_2_without_a_traceback(arguments):
-    result = RUNNER.invoke(app, arguments)
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert "Traceback" not in result.output
 
@@ -179,58 +148,3 @@ def test_a_varied_seed_is_recorded(toy, shell):
     shell("verify", "--workers", 0, "--vary-seed", "--out", "b")
     seeds = {load_evidence(Path(name)).environment.seed for name in "ab"}
     assert len(seeds) == 2  # equal with probability 2^-31
-
-
-def test_report_writes_beside_the_evidence_or_where_told(toy, shell):
-    toy.rate("toy.rate")
-    shell("verify", "--workers", 0)
-    assert shell("report")[1] == "report: reports/run/index.html\n"
-    assert {"index.html", "report.md", "figures"} <= {path.name for path in Path("reports/run").iterdir()}
-    assert shell("report", "reports/run/evidence.json", "--out", "pages")[0] == 0
-    assert Path("pages/index.html").read_bytes() == Path("reports/run/index.html").read_bytes()
-
-
-def test_claims_lists_and_shows(toy, shell):
-    toy.claim("toy.one").rate("toy.rate")
-    assert [line.split()[:2] for line in shell("claims")[1].splitlines()] == [
-        ["toy.one", "exact"],
-        ["toy.rate", "rate"],
-    ]
-    full = shell("claims", "toy.rate")[1]
-    assert "slope: slope -1/2 ± 0.05" in full
-    assert f"{toy.module}:FLAT" in full
-    assert json.loads(shell("claims", "toy.one", "--json")[1])["gates"] == {"error": "<= 1e-06"}
-    assert [item["id"] for item in json.loads(shell("claims", "--json")[1])] == ["toy.one", "toy.rate"]
-
-
-def test_prove_prints_the_steps_in_three_formats(toy, shell):
-    toy.proof("toy.square").claim("toy.one")
-    code, text, _ = shell("prove", "--controls")
-    assert code == 0
-    assert "1. Expand." in text
-    assert "(x + 1)**2 = x**2 + 2*x + 1" in text
-    assert "planted: a wrong factor: caught" in text
-    assert r"\left(x + 1\right)^{2}" in shell("prove", "--format", "latex")[1]
-    assert json.loads(shell("prove", "--format", "json")[1])["toy.square"]["proof"]["status"] == "derived"
-
-
-def test_prove_is_loud_about_a_step_that_does_not_hold(toy, shell):
-    toy.proof("toy.square", factor="3").proof("toy.other")
-    code, out, err = shell("prove")
-    assert code == 1
-    assert err.startswith("FAILED toy.square: the square of x + 1 is not")
-    assert "toy.other" not in out
-
-
-def test_prove_fails_when_a_planted_error_goes_unnoticed(toy, shell):
-    toy.proof("toy.square", factor="1")
-    assert shell("prove")[0] == 0
-    assert shell("prove", "--controls")[0] == 1
-
-
-def test_version_and_help():
-    assert RUNNER.invoke(app, ["--version"]).output == f"rctheory {rctheory.__version__}\n"
-    for command in ("verify", "report", "claims", "prove", "inspect"):
-        result = RUNNER.invoke(app, [command, "--help"])
-        assert result.exit_code == 0
-        assert command in result.output
