@@ -81,12 +81,13 @@ def test_entries_that_are_not_finite_are_counted(tmp_path: Path, value: float) -
     name = "model.layers.1.mlp.up_proj.weight"
     weights[name][5, 3] = weights[name][60, 1] = value
     weights[name][61, 1] = -value
+    yielded: list[torch.Tensor] = []
     with (
         open_checkpoint(save_folder(tmp_path, weights, dtype=torch.bfloat16)) as checkpoint,
         pytest.raises(CheckpointError, match=f"{name} has 3 NaN or infinite entries"),
     ):
-        for _block in checkpoint.blocks(name, block_bytes=512):
-            pass
+        yielded.extend(checkpoint.blocks(name, block_bytes=512))
+    assert all(bool(torch.isfinite(block).all()) for block in yielded)
 
 
 def test_an_integer_tensor_is_refused(tmp_path: Path) -> None:
