@@ -1,6 +1,9 @@
 """What `verify` shows: a live table on a terminal, plain lines in a pipe, and the outcome."""
 
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -46,14 +49,25 @@ def watch(session: Session) -> bool:
     )
     view = _View(console, len(session.pending))
     try:
-        if console.is_terminal:
-            with Live(view, console=console, refresh_per_second=8, transient=True):
+        with _termination_interrupts():
+            if console.is_terminal:
+                with Live(view, console=console, refresh_per_second=8, transient=True):
+                    session.run(view.tell)
+            else:
                 session.run(view.tell)
-        else:
-            session.run(view.tell)
     except KeyboardInterrupt:
         return True
     return False
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Treat a request to terminate like Ctrl-C: workers are stopped, and finished claims are kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _View:

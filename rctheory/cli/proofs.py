@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rctheory.cli.runs import SuiteFolder
+from rctheory.errors import RegistryError
 
 if TYPE_CHECKING:
     from rctheory.suite.record import ControlRecord, ProofRecord
@@ -38,13 +39,15 @@ def prove(
     from rctheory.suite.record import ProofStatus
 
     registry = load_suite(suite)
-    selected = [claim for claim in registry.select(claims or []) if claim.proof]
+    selected = registry.select(claims or [])
+    for claim in selected:
+        if claims and claim.proof is None:
+            raise RegistryError(f"claim {claim.id} has no proof", "a claim with a proof", "see `rctheory claims`")
     output: dict[str, object] = {}
     failed = False
     with registry.importable():
-        for claim in selected:
-            claim.links()["claim " + claim.id + ": proof"].resolve(f"claim {claim.id}: proof")
-        for claim in selected:
+        proved = [claim for claim in selected if claim.proof and claim.proof.resolve(f"claim {claim.id}: proof")]
+        for claim in proved:
             proof = derive(claim)
             plants = run_plants(claim) if controls else ()
             output[claim.id] = {"proof": encode(proof), "controls": encode(plants)}

@@ -50,6 +50,14 @@ def test_prove_is_loud_about_a_step_that_does_not_hold(toy, shell):
     assert "toy.other" not in out
 
 
+def test_prove_refuses_a_claim_without_a_proof_only_when_it_is_named(toy, shell):
+    toy.proof("toy.square").claim("toy.one")
+    assert shell("prove")[0] == 0
+    code, out, err = shell("prove", "toy.*")
+    assert (code, out) == (2, "")
+    assert "claim toy.one has no proof" in err
+
+
 def test_prove_fails_when_a_planted_error_goes_unnoticed(toy, shell):
     toy.proof("toy.square", factor="1")
     assert shell("prove")[0] == 0

@@ -1,8 +1,10 @@
 """`rctheory verify`: exit codes, one-line errors, nothing half-written."""
 
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -148,3 +150,37 @@ def test_a_varied_seed_is_recorded(toy, shell):
     shell("verify", "--workers", 0, "--vary-seed", "--out", "b")
     seeds = {load_evidence(Path(name)).environment.seed for name in "ab"}
     assert len(seeds) == 2  # equal with probability 2^-31
+
+
+def test_termination_stops_the_workers_and_keeps_what_is_finished(toy):
+    (toy.folder / "toy_sleeps.py").write_text(
+        "import os, pathlib, time\n"
+        "from rctheory.suite.experiment import Experiment\n"
+        "def sleep(context):\n"
+        "    pathlib.Path('pid').write_text(str(os.getpid()))\n"
+        "    time.sleep(100)\n"
+        'SLEEPS = Experiment("sleeps", sleep)\n'
+    )
+    toy.claim("toy.one").claim("toy.two")
+    file = toy.folder / "claims.toml"
+    head, tail = file.read_text().rsplit(f"{toy.module}:GOOD", 1)
+    file.write_text(f"{head}toy_sleeps:SLEEPS{tail}")
+    command = [sys.executable, "-m", "rctheory", "verify", "--workers", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        pid = wait_for(toy.folder / "pid")
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+    assert "go on with --resume" in out
+    assert [record.status.value for record in load_evidence(Path("reports/run")).claims] == ["supported", "not-run"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+def wait_for(file: Path) -> str:
+    """Wait until a file has content, and return it."""
+    for _ in range(600):
+        if file.exists() and (text := file.read_text()):
+            return text
+        time.sleep(0.1)
+    raise TimeoutError(file)
