@@ -33,22 +33,23 @@ class Regression:
         return network.outputs(self.x.to(network.weights[0])).double()
 
 
-def regression(residual: float = 1.0, features: Features | None = None) -> Regression:
-    """Return the standard problem: two hidden tanh layers on 3 inputs, smooth kernels, a residual of order one.
+def regression(residual: float = 1.0, features: Features | None = None, hidden: int = 2) -> Regression:
+    """Return the standard problem: hidden tanh layers on 3 inputs, smooth kernels, a residual of order one.
 
     Latents are uniform on [-1, 1]; every kernel is a trigonometric polynomial in them (or in `features`), with
     coefficients fixed once, by closed formulas, so that the problem is the same for every seed.
 
     Args:
-        residual: standard deviation of the residual of the middle matrix.
-        features: replaces the 5 trigonometric features of the middle matrix's columns (a control uses it).
+        residual: standard deviation of the residual of the middle matrices.
+        features: replaces the 5 trigonometric features of the middle matrices' columns (a control uses it).
+        hidden: number of hidden layers, at least 2.
     """
     basis = trigonometric(order=2, frequency=2.5)
     first = SeparableKernel(basis, _coefficients(5, 3, shift=0.3), coordinates(3))
     middle = SeparableKernel(basis, _coefficients(5, 5, shift=1.1), features or basis)
     last = SeparableKernel(coordinates(1), _coefficients(1, 5, shift=0.7), basis)
-    kernels = (RCKernel(first), RCKernel(middle, residual), RCKernel(last))
-    ansatz = Ansatz(3, 1, (UniformLaw(), UniformLaw()), kernels, TANH)
+    kernels = (RCKernel(first), *[RCKernel(middle, residual)] * (hidden - 1), RCKernel(last))
+    ansatz = Ansatz(3, 1, (UniformLaw(),) * hidden, kernels, TANH)
     angles = torch.arange(8, dtype=torch.float64)
     x = torch.stack([torch.cos(1.7 * angles), torch.sin(0.9 * angles + 0.4), torch.cos(0.6 * angles - 1.0)], dim=1)
     y = torch.sin(2.0 * x[:, :1]) + 0.5 * x[:, 1:2] * x[:, 2:]

@@ -84,14 +84,8 @@ class Ansatz:
         Raises:
             LawError: a number of widths other than of hidden layers, a width below 1, or no seed.
         """
-        if len(widths) != len(self.laws) or min(widths, default=0) < 1 or not seeds:
-            found = f"widths {tuple(widths)} and {len(seeds)} seeds"
-            raise LawError(found, f"{len(self.laws)} widths of at least 1 and at least one seed", "change the widths")
-        axes = [self._fixed(self.inputs)]
-        for layer, (law, n) in enumerate(zip(self.laws, widths, strict=True), 1):
-            draws = [sampler(law, n, generator(root, "latent", layer, n, seed)) for seed in seeds]
-            axes.append(Units.sampled(torch.stack(draws)))
-        axes.append(self._fixed(self.outputs))
+        drawn = [Units.sampled(latents) for latents in self.latents(widths, seeds, root=root, sampler=sampler)]
+        axes = [self._fixed(self.inputs), *drawn, self._fixed(self.outputs)]
         weights = []
         for layer, kernel in enumerate(self.kernels, 1):
             mean = kernel.expected(axes[layer], axes[layer - 1]).to(device=device, dtype=dtype)
@@ -99,6 +93,22 @@ class Ansatz:
             weights.append(kernel.add_residual(mean.contiguous(), streams))
         masses = tuple(axis.masses.to(device=device, dtype=dtype) for axis in axes)
         return Network(tuple(weights), masses, self.activation)
+
+    def latents(
+        self, widths: Sequence[int], seeds: Sequence[int], *, root: int = 0, sampler: Sampler = independent
+    ) -> list[Tensor]:
+        """Return the latents of the networks that `sample` draws: (seeds, n_l, k) for each hidden layer.
+
+        Raises:
+            LawError: as in `sample`.
+        """
+        if len(widths) != len(self.laws) or min(widths, default=0) < 1 or not seeds:
+            found = f"widths {tuple(widths)} and {len(seeds)} seeds"
+            raise LawError(found, f"{len(self.laws)} widths of at least 1 and at least one seed", "change the widths")
+        return [
+            torch.stack([sampler(law, n, generator(root, "latent", layer, n, seed)) for seed in seeds])
+            for layer, (law, n) in enumerate(zip(self.laws, widths, strict=True), 1)
+        ]
 
     def ensembles(
         self,

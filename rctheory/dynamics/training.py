@@ -38,6 +38,7 @@ def train(
     """Run gradient descent W <- W + step * velocity; the limit's explicit Euler scheme is the same code.
 
     Cost per step and seed: 6 B n^2 operations for hidden width n; two passes over W to read it, one to write it.
+    Where a weight or a mass requires a gradient, the run is recorded and can be differentiated, to any order.
 
     Args:
         network: start; it is left unchanged.
@@ -55,15 +56,24 @@ def train(
     """
     if not 0 < step < float("inf") or steps < 0:
         raise UsageError(f"step {step} and {steps} steps", "step > 0 and steps >= 0", "change them")
-    current = replace(network, weights=tuple(w.clone(memory_format=torch.contiguous_format) for w in network.weights))
+    differentiable = any(t.requires_grad for t in (*network.weights, *network.masses))
+    current = network
+    if not differentiable:
+        copies = tuple(w.clone(memory_format=torch.contiguous_format) for w in network.weights)
+        current = replace(network, weights=copies)
     picks = iter(batches) if batches is not None else None
     for index in range(steps):
         inputs, targets = (x, y) if picks is None else _pick(picks, x, y, index)
         signatures = current.signatures(inputs, targets, loss)
         if observer is not None:
             observer(index, current, signatures)
-        for weight, (d, a) in zip(current.weights, signatures.pairs(), strict=True):
-            _descend(weight, d, a, step / inputs.shape[-2])
+        rate = step / inputs.shape[-2]
+        if differentiable:
+            moved = zip(current.weights, signatures.pairs(), strict=True)
+            current = replace(current, weights=tuple(w - rate * (d.transpose(-1, -2) @ a) for w, (d, a) in moved))
+        else:
+            for weight, (d, a) in zip(current.weights, signatures.pairs(), strict=True):
+                _descend(weight, d, a, rate)
     for layer, weight in enumerate(current.weights, 1):
         require_finite(f"W^{layer} after {steps} steps of size {step}", weight)
     return current

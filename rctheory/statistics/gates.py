@@ -92,23 +92,29 @@ class RateGate:
 
 @dataclass(frozen=True)
 class BoundGate:
-    """A number is at most, or at least, a bound."""
+    """A number is at most a bound, at least a bound, or between two."""
 
     takes: ClassVar[type] = Estimate
-    bound: Fraction
-    at_most: bool
+    at_least: Fraction | None = None
+    at_most: Fraction | None = None
 
     def expected(self) -> str:
         """Return the accepted range in words."""
-        return f"{'<=' if self.at_most else '>='} {float(self.bound):g}"
+        if self.at_least is None or self.at_most is None:
+            low, high = self._range()
+            return f"<= {high:g}" if math.isfinite(high) else f">= {low:g}"
+        return f"in [{float(self.at_least):g}, {float(self.at_most):g}]"
 
     def judge(self, name: str, estimate: Estimate) -> Finding:
         """Judge the value, or its interval where it is random. NaN is refuted."""
         value = float(estimate.value)
         interval = estimate.interval or (value, value)
-        accepted = (-math.inf, float(self.bound)) if self.at_most else (float(self.bound), math.inf)
-        verdict = Verdict.REFUTED if not math.isfinite(value) else verdict_of_interval(interval, accepted)
+        verdict = Verdict.REFUTED if not math.isfinite(value) else verdict_of_interval(interval, self._range())
         return Finding(name, self.expected(), value, estimate.interval, verdict)
+
+    def _range(self) -> tuple[float, float]:
+        low = -math.inf if self.at_least is None else float(self.at_least)
+        return low, math.inf if self.at_most is None else float(self.at_most)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,15 @@ from fractions import Fraction
 from rctheory.errors import RegistryError
 from rctheory.statistics.gates import BoundGate, Gate, RateGate, RejectionGate
 
-FORMS = ({"rate", "margin"}, {"rate", "margin", "side"}, {"at_most"}, {"at_least"}, {"reject", "level"})
-EXPECTED = "`rate` and `margin` (and `side`), or `at_most`, or `at_least`, or `reject` and `level`"
+FORMS = (
+    {"rate", "margin"},
+    {"rate", "margin", "side"},
+    {"at_most"},
+    {"at_least"},
+    {"at_least", "at_most"},
+    {"reject", "level"},
+)
+EXPECTED = "`rate` and `margin` (and `side`), or `at_most` or `at_least` or both, or `reject` and `level`"
 
 
 def parse_gate(where: str, table: object) -> Gate:
@@ -30,8 +37,10 @@ def parse_gate(where: str, table: object) -> Gate:
         return RejectionGate(
             _word(where, table, "reject", ("all", "none")), _number(where, table, "level", above=0, below=1)
         )
-    at_most = "at_most" in table
-    return BoundGate(_number(where, table, "at_most" if at_most else "at_least"), at_most)
+    low, high = (_number(where, table, key) if key in table else None for key in ("at_least", "at_most"))
+    if low is not None and high is not None and not low < high:
+        raise RegistryError(f"{where}: at_least {low}, at_most {high}", "at_least below at_most", "exchange them")
+    return BoundGate(low, high)
 
 
 def _number(

@@ -98,7 +98,7 @@ def nan_passes(interval: tuple[float, float], inside: tuple[float, float]) -> Ve
 
 def judge_bound_by_comparison(self: gates.BoundGate, name: str, estimate: gates.Estimate) -> gates.Finding:
     """Fail only when the value exceeds the bound, which NaN never does."""
-    verdict = Verdict.REFUTED if estimate.value > self.bound else Verdict.SUPPORTED
+    verdict = Verdict.REFUTED if estimate.value > self.at_most else Verdict.SUPPORTED
     return gates.Finding(name, self.expected(), estimate.value, None, verdict)
 
 

@@ -88,7 +88,7 @@ def evidence() -> Evidence:
         "toy:NTK", "middle layer scaled by $n^{-1/2}$", ControlStatus.CAUGHT, "slope", planted[0].estimate, planted
     )
     proof = ProofRecord(ProofStatus.DERIVED, ("independent latents",), (STEP,), "", 1.0)
-    exact = claim("sum.exact", "exact", "The sum is exact.", {"error": BoundGate(Fraction("1e-10"), at_most=True)})
+    exact = claim("sum.exact", "exact", "The sum is exact.", {"error": BoundGate(at_most=Fraction("1e-10"))})
     axes = claim(
         "weights.axes", "statistical", "Axes are exchangeable.", {"none": RejectionGate("none", Fraction("0.01"))}
     )

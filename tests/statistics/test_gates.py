@@ -12,8 +12,9 @@ from rctheory.statistics.gates import BoundGate, Curve, Estimate, PValues, RateG
 from rctheory.statistics.rates import Point
 from rctheory.statistics.verdicts import Verdict, verdict_of_interval, worst
 
-MOST = BoundGate(Fraction("1e-10"), at_most=True)
-LEAST = BoundGate(Fraction("0.96"), at_most=False)
+MOST = BoundGate(at_most=Fraction("1e-10"))
+LEAST = BoundGate(at_least=Fraction("0.96"))
+BETWEEN = BoundGate(at_least=Fraction("0.95"), at_most=Fraction("1.05"))
 RATE = RateGate(Fraction(-1, 2), Fraction(1, 20))
 NONE, ALL = (RejectionGate(which, Fraction("0.01")) for which in ("none", "all"))
 NAN_PLACES = st.sampled_from(["low", "high", "value"])
@@ -30,15 +31,18 @@ NAN_PLACES = st.sampled_from(["low", "high", "value"])
         (LEAST, Estimate(0.97, (0.965, 0.99)), Verdict.SUPPORTED),
         (LEAST, Estimate(0.9, (0.89, 0.92)), Verdict.REFUTED),
         (MOST, Estimate(-math.inf), Verdict.REFUTED),
+        (BETWEEN, Estimate(1.0, (0.96, 1.04)), Verdict.SUPPORTED),
+        (BETWEEN, Estimate(1.0, (0.94, 1.04)), Verdict.INCONCLUSIVE),
+        (BETWEEN, Estimate(1.1, (1.06, 1.2)), Verdict.REFUTED),
     ],
 )
 def test_bounds(gate: BoundGate, estimate: Estimate, verdict: Verdict) -> None:
     assert judge("c", {"g": gate}, {"g": estimate})[0].verdict is verdict
 
 
-@given(st.sampled_from([MOST, LEAST]), NAN_PLACES)
+@given(st.sampled_from([MOST, LEAST, BETWEEN]), NAN_PLACES)
 def test_nan_fails_every_bound(gate: BoundGate, place: str) -> None:
-    good = float(gate.bound)
+    good = float(gate.at_most or gate.at_least)
     low, high = (math.nan if place == side else good for side in ("low", "high"))
     estimate = Estimate(math.nan) if place == "value" else Estimate(good, (low, high))
     assert judge("c", {"g": gate}, {"g": estimate})[0].verdict is Verdict.REFUTED
@@ -76,6 +80,10 @@ def test_p_values_are_adjusted_over_the_whole_claim() -> None:
     assert [f.verdict for f in judge("c", gates, family)] == [Verdict.SUPPORTED, Verdict.SUPPORTED]
     weak = {**family, "b": PValues({"w": 0.004})}
     assert [f.verdict for f in judge("c", gates, weak)] == [Verdict.SUPPORTED, Verdict.REFUTED]
+
+
+def test_bounds_say_what_they_accept() -> None:
+    assert [gate.expected() for gate in (MOST, LEAST, BETWEEN)] == ["<= 1e-10", ">= 0.96", "in [0.95, 1.05]"]
 
 
 def test_rate_gate_keeps_points_and_fit() -> None:
