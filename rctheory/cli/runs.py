@@ -10,39 +10,41 @@ from rctheory.errors import UsageError
 from rctheory.suite.tier import Tier
 
 RUN = Path("reports/run")
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the evidence.")]
+Claims = Annotated[
+    list[str] | None, typer.Argument(metavar="CLAIM", help="Claim ids or patterns like 'closure.*'; all if none.")
+]
 SuiteFolder = Annotated[
     Path | None,
     typer.Option(
         "--suite", metavar="DIR", help="Folder with a claims.toml [default: this folder if it has one, else built in]."
     ),
 ]
+TierName = Annotated[Tier, typer.Option(help="How much work: a minute, minutes on two cores, or a GPU.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes [default: one a core]; 0 stays in this process.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:K.")]
+Seed = Annotated[int | None, typer.Option(help="Root of every random number [default: 0].")]
+VarySeed = Annotated[bool, typer.Option("--vary-seed", help="Draw a new seed; it is printed and recorded.")]
+Controls = Annotated[
+    bool | None,
+    typer.Option("--controls/--no-controls", help="Run planted errors as well [default: all tiers but smoke]."),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the evidence.")]
+JUnit = Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML as well.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Keep the finished claims of the evidence in --out.")]
 
 
 def verify(
-    claims: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="CLAIM", help="Claim ids or patterns like 'closure.*'; all if none."),
-    ] = None,
+    claims: Claims = None,
     suite: SuiteFolder = None,
-    tier: Annotated[Tier, typer.Option(help="How much work: a minute, minutes on two cores, or a GPU.")] = Tier.CI,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes [default: one a core]; 0 stays in this process.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:K.")] = "auto",
-    seed: Annotated[int | None, typer.Option(help="Root of every random number [default: 0].")] = None,
-    vary_seed: Annotated[
-        bool, typer.Option("--vary-seed", help="Draw a new seed; it is printed and recorded.")
-    ] = False,
-    controls: Annotated[
-        bool | None,
-        typer.Option("--controls/--no-controls", help="Run planted errors as well [default: all tiers but smoke]."),
-    ] = None,
+    tier: TierName = Tier.CI,
+    workers: Workers = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    vary_seed: VarySeed = False,
+    controls: Controls = None,
     out: Out = RUN,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML as well.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep the finished claims of the evidence in --out.")
-    ] = False,
+    junit: JUnit = None,
+    resume: Resume = False,
 ) -> None:
     """Examine the claims of a suite: proofs, experiments, and planted errors that must turn them red.
 
@@ -59,14 +61,13 @@ def verify(
     from rctheory.cli.display import print_outcome, watch
     from rctheory.numerics import choose_device
     from rctheory.suite.claims import load_suite
-    from rctheory.suite.environment import prepare_folder
     from rctheory.suite.junit import write_junit
     from rctheory.suite.session import Options, Session
 
     registry = load_suite(suite)
     selected = registry.select(claims or [])
     options = Options(
-        out=prepare_folder(out),
+        out=out,
         tier=tier,
         seed=secrets.randbits(31) if vary_seed else seed or 0,
         device=choose_device(device),
@@ -74,16 +75,24 @@ def verify(
         workers=workers,
         resume=resume,
     )
-    if junit:
-        if junit.is_dir():
-            raise UsageError(f"--junit {junit} is a folder", "a file", "name a file in it")
-        prepare_folder(junit.parent)
     session = Session(registry, selected, options)
+    _prepare_folders(out, junit)
     interrupted = watch(session)
     if junit:
         write_junit(junit, session.evidence)
     print_outcome(session, interrupted)
     raise typer.Exit(130 if interrupted else session.evidence.exit_code)
+
+
+def _prepare_folders(out: Path, junit: Path | None) -> None:
+    """Refuse, before any work, places that cannot take what the run will write."""
+    from rctheory.suite.environment import prepare_folder
+
+    prepare_folder(out)
+    if junit:
+        if junit.is_dir():
+            raise UsageError(f"--junit {junit} is a folder", "a file", "name a file in it")
+        prepare_folder(junit.parent)
 
 
 def report(
