@@ -97,7 +97,7 @@ def _p_value_map(tested: list[Hypothesis], tests: dict[str, PermutationTest], la
     columns: dict[str, list[float]] = {}
     for h in tested:
         inside = f" inside {h.axis.parent.name}" if h.axis.parent else " permuted whole"
-        title = h.axis.name + {Kind.ALONE: "", Kind.FLAT: ", nesting ignored", Kind.INSIDE: inside}[h.kind]
+        title = {Kind.ALONE: h.axis.name, Kind.FLAT: "head axis, flat", Kind.INSIDE: h.axis.name + inside}[h.kind]
         column = columns.setdefault(title, [math.nan] * (layers + 1))
         column[0 if h.layer is None else h.layer + 1] = tests[h.name].p_value
     rows = ("model", *(f"layer {layer}" for layer in range(layers)))

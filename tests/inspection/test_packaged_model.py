@@ -7,11 +7,13 @@ import sys
 import pytest
 
 PROBE = """
-import json, sys
+import json, resource, sys
 import gguf, scipy, torch
 import rctheory.inspection.inspection as inspection
 
 def peak_bytes():
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
     # VmHWM belongs to this program alone; ru_maxrss would carry over the peak of the parent that started it.
     with open("/proc/self/status") as status:
         return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
