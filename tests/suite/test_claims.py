@@ -29,7 +29,7 @@ def load(toy: Toy, text: str):
 
 def test_reads_the_claim_with_exact_numbers(toy):
     claim = load(toy, CLAIM).claims["toy.one"]
-    assert (claim.kind, str(claim.experiment), claim.gates["error"].bound.denominator) == (
+    assert (claim.kind, str(claim.experiment), claim.gates["error"].at_most.denominator) == (
         "exact",
         "toy_module:GOOD",
         10**6,
@@ -65,7 +65,7 @@ def test_reads_the_claim_with_exact_numbers(toy):
         ('at_most = "1e-6"', 'at_most = "small"', "gates.error.at_most = 'small'"),
         ('at_most = "1e-6"', 'at_most = "1/0"', "at_most = '1/0'"),
         ('at_most = "1e-6"', 'at_most = "nan"', "at_most = 'nan'"),
-        ('at_most = "1e-6"', 'at_most = "1"\nat_least = "0"', "keys at_least, at_most"),
+        ('at_most = "1e-6"', 'at_most = "1"\nat_least = "2"', "at_least 2, at_most 1"),
         ('at_most = "1e-6"', 'rate = "-1/2"', "keys rate"),
         ('at_most = "1e-6"', 'rate = "-1/2"\nmargin = "0"', "a number above 0"),
         ('at_most = "1e-6"', 'rate = "-1/2"\nmargin = "-1/9"', "a number above 0"),
