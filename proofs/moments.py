@@ -95,6 +95,60 @@ class Draws:
         return distinct / sp.ff(self.population, len(units))
 
 
+@dataclass(frozen=True)
+class Cells:
+    """Independent entries, those of one array identically distributed, with given moments.
+
+    Args:
+        moments: for every array, its moments of order 1, 2, ...
+    """
+
+    moments: dict[IndexedBase, tuple[Expr, ...]]
+
+    def owns(self, factor: Expr) -> bool:
+        """Say whether the factor holds an entry of one of the arrays."""
+        return any(entry.base in self.moments for entry in factor.atoms(Indexed))
+
+    def mean(self, factors: Sequence[Expr]) -> Expr:
+        """Return the product of the moments of distinct cells."""
+        return Mul(*(self._moment(*factor.as_base_exp()) for factor in factors))
+
+    def anywhere(self, factors: Sequence[Expr]) -> Expr:
+        """Return the expectation for indices that may coincide, with a delta for every coincidence that counts.
+
+        It is the sum over the set partitions of the factors of the products of the cumulants of their blocks.
+        """
+        copies = []
+        for factor in factors:
+            cell, power = factor.as_base_exp()
+            _require_entry(cell, power)
+            copies += [cell] * int(power)
+        ways = multiset_partitions(list(range(len(copies))))
+        return sp.Add(*(Mul(*(self._joint([copies[place] for place in block]) for block in way)) for way in ways))
+
+    def _joint(self, cells: Sequence[Indexed]) -> Expr:
+        first, *others = cells
+        if any(cell.base != first.base for cell in others):
+            return Integer(0)
+        pairs = ((a, b) for cell in others for a, b in zip(first.indices, cell.indices, strict=True))
+        return cumulant(self.moments[first.base], len(cells)) * Mul(*(KroneckerDelta(a, b) for a, b in pairs))
+
+    def _moment(self, cell: Expr, power: Expr) -> Expr:
+        _require_entry(cell, power)
+        known = self.moments[cell.base]
+        if power > len(known):
+            raise DerivationError(f"the moment of order {power} of {cell}", f"order 1 to {len(known)}", "add it")
+        return known[int(power) - 1]
+
+
+def cumulant(moments: Sequence[Expr], order: int) -> Expr:
+    """Return the cumulant of some order from the moments of order 1, 2, ..."""
+    if order > len(moments):
+        raise DerivationError(f"the cumulant of order {order}", f"order 1 to {len(moments)}", "add the moment")
+    lower = (sp.binomial(order - 1, k - 1) * cumulant(moments, k) * moments[order - k - 1] for k in range(1, order))
+    return sp.expand(moments[order - 1] - sp.Add(*lower))
+
+
 def expectation(expr: Expr, laws: Sequence[Law]) -> Expr:
     """Return the exact expectation of `expr`, a polynomial in the entries of random arrays, at symbolic widths."""
     return sp.Add(*(value for term in settled(expr) for value in _term_expectation(term, laws)))
@@ -105,10 +159,14 @@ def _term_expectation(term: Term, laws: Sequence[Law]) -> Iterator[Expr]:
     fixed = [factor for factor in term.factors if factor not in random]
     moving = [limit for limit in term.limits if any(factor.has(limit[0]) for factor in random)]
     staying = [limit for limit in term.limits if limit not in moving]
-    for factor in fixed:
-        if any(factor.has(limit[0]) for limit in moving):
-            found = f"the weight {factor} on a random index"
-            raise DerivationError(found, "weights that do not depend on the index", "make it part of the random array")
+    weighted = [factor for factor in fixed if any(factor.has(limit[0]) for limit in moving)]
+    if weighted and all(any(isinstance(law, Cells) and law.owns(factor) for law in laws) for factor in random):
+        cells = [(law, [part for part in random if law.owns(part)]) for law in laws if isinstance(law, Cells)]
+        yield Sum(Mul(*fixed, *(law.anywhere(parts) for law, parts in cells)), *term.limits)
+        return
+    for factor in weighted:
+        found = f"the weight {factor} on a random index"
+        raise DerivationError(found, "weights that do not depend on the index", "make it part of the random array")
     for count, names in _coincidences(moving):
         product = Mul(*(factor.xreplace(names) for factor in random))
         parts = list(Mul.make_args(product))
