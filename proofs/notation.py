@@ -4,6 +4,7 @@ from typing import Any
 
 import sympy as sp
 from sympy import Dummy, Expr, Function, IndexedBase, Integer, Lambda, Sum, Symbol
+from sympy.core.function import ArgumentIndexError
 from sympy.printing.precedence import PRECEDENCE
 
 
@@ -141,12 +142,46 @@ class Expectation(Expr):  # type: ignore[misc]
 
 
 class Relabelling(Function):  # type: ignore[misc]
-    """A permutation of an axis, evaluated at an index: a bijection of the index set and nothing else is known."""
+    """A permutation of an axis, evaluated at an index: a bijection of the index set and nothing else is known.
 
-    nargs = 1
+    `Relabelling(i)` where one axis is relabelled; `Relabelling(i, axis)`, with a symbol that names the axis, where
+    several are, each in its own way.
+    """
+
+    nargs = (1, 2)
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
-        return rf"\pi({printer._print(self.args[0])})"
+        axis = rf"_{{{printer._print(self.args[1])}}}" if len(self.args) == 2 else ""
+        return rf"\pi{axis}({printer._print(self.args[0])})"
 
     def _sympystr(self, printer: Any) -> str:
-        return f"pi({printer._print(self.args[0])})"
+        axis = f"_{printer._print(self.args[1])}" if len(self.args) == 2 else ""
+        return f"pi{axis}({printer._print(self.args[0])})"
+
+
+class Dependence(Function):  # type: ignore[misc]
+    """An abstract function of several arguments: equal arguments give equal values, and nothing else is known.
+
+    Where it is differentiated, in its first argument only, it is supposed to be smooth there.
+    """
+
+    letter, tex = "Psi", r"\Psi"
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        """Return the derivative in the first argument."""
+        if argindex != 1:
+            raise ArgumentIndexError(self, argindex)
+        return DependenceSlope(*self.args)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        power = "" if exp is None else f"^{{{exp}}}"
+        return rf"{self.tex}{power}\left({', '.join(printer._print(part) for part in self.args)}\right)"
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"{self.letter}({', '.join(printer._print(part) for part in self.args)})"
+
+
+class DependenceSlope(Dependence):
+    """The derivative of an abstract function in its first argument."""
+
+    letter, tex = "d_1 Psi", r"\partial_1 \Psi"
