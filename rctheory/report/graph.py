@@ -8,8 +8,8 @@ from rctheory.report.summary import foundation
 from rctheory.suite.evidence import Evidence
 from rctheory.suite.record import ClaimRecord, Status
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 186, 34, 18, 48, 8
-LANE = 12
+HEIGHT, GAP_X, GAP_Y, MARGIN, LANE = 34, 18, 48, 8, 12
+CHARACTER = 7.9  # width of a letter at the size of the style sheet, generously
 MARKS = {
     Status.SUPPORTED: "✓",
     Status.INCONCLUSIVE: "?",
@@ -27,10 +27,11 @@ def claim_graph(evidence: Evidence) -> str:
     rows = _rows(uses)
     lanes = {(user, used): _lane(user, used, rows) for user in uses for used in uses[user]}
     layers = _ordered(rows, lanes)
-    places, width = _places(layers, rows)
+    box = max((CHARACTER * len(name) for name in uses), default=0.0) + 36
+    places, width = _places(layers, dict.fromkeys(uses, box))
     height = len(layers) * (HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
     edges = "".join(_edge([places[item] for item in lane]) for lane in lanes.values())
-    nodes = "".join(_node(evidence, record, places[record.id]) for record in evidence.claims)
+    nodes = "".join(_node(evidence, record, places[record.id], box) for record in evidence.claims)
     return (
         f'<svg class="graph" viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" '
         f'aria-label="Claims and what they rest on">{edges}{nodes}</svg>'
@@ -83,9 +84,9 @@ def _ordered(rows: Mapping[str, int], lanes: Mapping[tuple[str, str], list[str]]
     return layers
 
 
-def _places(layers: list[list[str]], rows: Mapping[str, int]) -> tuple[dict[str, Place], float]:
-    """Return the top middle of every item, and the width of the picture."""
-    wide = {item: WIDTH if item in rows else LANE for layer in layers for item in layer}
+def _places(layers: list[list[str]], boxes: Mapping[str, float]) -> tuple[dict[str, Place], float]:
+    """Return the top middle of every box and lane, and the width of the picture."""
+    wide = {item: boxes.get(item, LANE) for layer in layers for item in layer}
     totals = [sum(wide[item] + GAP_X for item in layer) - GAP_X for layer in layers]
     width = max(totals, default=0) + 2 * MARGIN
     places = {}
@@ -109,14 +110,14 @@ def _edge(stops: list[Place]) -> str:
     return f'<path d="{path}"/>'
 
 
-def _node(evidence: Evidence, record: ClaimRecord, place: Place) -> str:
+def _node(evidence: Evidence, record: ClaimRecord, place: Place, width: float) -> str:
     weak = foundation(evidence, record).unsupported
     dash = ' stroke-dasharray="4 3"' if weak else ""
     title = f"{record.id}: {record.status.value}" + (f"; rests on {', '.join(weak)}" if weak else "")
     x, y = place
     return (
         f'<a href="#{html.escape(record.id)}"><g class="{record.status.value}"><title>{html.escape(title)}</title>'
-        f'<rect x="{x - WIDTH / 2:.0f}" y="{y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="5"{dash}/>'
+        f'<rect x="{x - width / 2:.0f}" y="{y:.0f}" width="{width:.0f}" height="{HEIGHT}" rx="5"{dash}/>'
         f'<text x="{x:.0f}" y="{y + HEIGHT / 2 + 4:.0f}">{MARKS[record.status]} {html.escape(record.id)}'
         "</text></g></a>"
     )

@@ -10,6 +10,15 @@ _FORMULA = re.compile(r"\$([^$]+)\$")
 _STAGGERED = re.compile(r"\{(\\?[A-Za-z]+)\^\{([^{}]*)\}\}_\{")
 # Browsers put space around a slash or a bar, even inside an exponent.
 _LOOSE = re.compile(r"<mo(?: [^>]*)?>(/|&#x0002F;|\||&#x0007C;|&#x02223;)</mo>")
+# What a LaTeX source keeps when it is set: a command is about one glyph, layout commands and braces are none.
+_LAYOUT = re.compile(r"\\(?:left|right|operatorname|limits|substack)\b|[{}_^ ]")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+WIDE = 55
+
+
+def is_wide(latex: str) -> bool:
+    """Return whether a formula needs a line of its own."""
+    return len(_COMMAND.sub("x", _LAYOUT.sub("", latex))) > WIDE
 
 
 def mathml(latex: str, *, block: bool = False) -> str:

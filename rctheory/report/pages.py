@@ -12,7 +12,7 @@ from rctheory.report.curves import rate_picture
 from rctheory.report.drawing import Picture
 from rctheory.report.graph import MARKS, claim_graph
 from rctheory.report.maps import table_picture
-from rctheory.report.mathematics import mathml, prose
+from rctheory.report.mathematics import is_wide, mathml, prose
 from rctheory.suite.codec import write_atomically
 from rctheory.suite.evidence import Evidence
 from rctheory.suite.experiment import Table
@@ -64,6 +64,7 @@ def render(evidence: Evidence, sections: list[Section]) -> Mapping[str, str | by
         "mathml": mathml,
         "base64": lambda data: base64.b64encode(data).decode("ascii"),
     }
+    templates.tests["wide"] = is_wide
     shared = {
         "evidence": evidence,
         "environment": evidence.environment,

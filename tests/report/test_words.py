@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rctheory.report.mathematics import mathml, prose
+from rctheory.report.mathematics import is_wide, mathml, prose
 from rctheory.report.summary import foundation, interval, number, seconds
 from tests.report.synthetic import evidence
 
@@ -51,3 +51,13 @@ def test_foundations_go_all_the_way_down():
     whole = evidence()
     found = foundation(whole, whole.claims[1])
     assert (found.unsupported, found.absent) == ((), ())
+
+
+def test_long_formulas_get_a_line_of_their_own():
+    assert not is_wide(r"\operatorname{Var}{\left(f_{n} \right)} = \frac{S^{2}}{n}")
+    assert is_wide(" + ".join(rf"\sum_{{i=1}}^{{n}} a_{{{k}}}" for k in range(12)))
+
+
+def test_indices_stand_one_above_the_other_and_slashes_are_tight():
+    assert "<msubsup>" in mathml(r"{W^{2}}_{i,j}")
+    assert mathml("n^{-1/2}").count('lspace="0"') == 1
