@@ -21,10 +21,15 @@ def is_wide(latex: str) -> bool:
     return len(_COMMAND.sub("x", _LAYOUT.sub("", latex))) > WIDE
 
 
+def tidy(latex: str) -> str:
+    """Put the two indices of a symbol one above the other."""
+    return _STAGGERED.sub(r"\1^{\2}_{", latex)
+
+
 def mathml(latex: str, *, block: bool = False) -> str:
     """Return a formula as MathML; what the converter does not know is shown as LaTeX source."""
     try:
-        converted = convert(_STAGGERED.sub(r"\1^{\2}_{", latex), display="block" if block else "inline")
+        converted = convert(tidy(latex), display="block" if block else "inline")
     except Exception:  # any converter error: the source is still readable
         return f"<code>{html.escape(latex)}</code>"
     return _LOOSE.sub(r'<mo lspace="0" rspace="0" stretchy="false">\1</mo>', str(converted))

@@ -12,7 +12,7 @@ from rctheory.report.curves import rate_picture
 from rctheory.report.drawing import Picture
 from rctheory.report.graph import MARKS, claim_graph
 from rctheory.report.maps import table_picture
-from rctheory.report.mathematics import is_wide, mathml, prose
+from rctheory.report.mathematics import is_wide, mathml, prose, tidy
 from rctheory.suite.codec import write_atomically
 from rctheory.suite.evidence import Evidence
 from rctheory.suite.experiment import Table
@@ -62,6 +62,7 @@ def render(evidence: Evidence, sections: list[Section]) -> Mapping[str, str | by
         "caught": summary.caught,
         "prose": prose,
         "mathml": mathml,
+        "tidy": tidy,
         "base64": lambda data: base64.b64encode(data).decode("ascii"),
     }
     templates.tests["wide"] = is_wide
