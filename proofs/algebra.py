@@ -73,16 +73,18 @@ def _ranged(expr: Expr, ranges: Mapping[Symbol, tuple[Expr, Expr]]) -> Expr:
 
 def at_widths(expr: Expr, sizes: Mapping[Symbol, int]) -> Expr:
     """Write every sum out at concrete widths: no sum and no bound index is left (the oracle of `canonical`)."""
+    return _written_out(expr, {size: Integer(value) for size, value in sizes.items()})
+
+
+def _written_out(expr: Expr, sizes: dict[Symbol, Expr]) -> Expr:
     if isinstance(expr, Indexed) or not expr.args:
-        return expr.xreplace(dict(sizes))
+        return expr.xreplace(sizes)
     if isinstance(expr, Sum):
         *inner, (bound, low, high) = expr.limits
         body = Sum(expr.function, *inner) if inner else expr.function
-        span = range(int(low.xreplace(dict(sizes))), int(high.xreplace(dict(sizes))) + 1)
-        return Add(*(at_widths(freshen(body).xreplace({bound: Integer(value)}), sizes) for value in span))
-    if isinstance(expr, Loss):  # the family is written out too: K entries, in order
-        return expr.func(at_widths(expr.args[0], sizes), *(part.xreplace(dict(sizes)) for part in expr.args[1:]))
-    return expr.func(*(at_widths(part, sizes) for part in expr.args))
+        span = range(int(low.xreplace(sizes)), int(high.xreplace(sizes)) + 1)
+        return Add(*(_written_out(freshen(body).xreplace({bound: Integer(value)}), sizes) for value in span))
+    return expr.func(*(_written_out(part, sizes) for part in expr.args))
 
 
 # --- multiplying out -------------------------------------------------------------------------------------------------
@@ -131,10 +133,10 @@ def settled(expr: Expr) -> list[Term]:
 def _peeled(term: Term) -> list[Term]:
     """Split the last steps off a sum over time, 0 <= t <= T + c with c >= 0, down to t <= T - 1; drop an empty sum."""
     for place, (bound, low, high) in enumerate(term.limits):
-        beyond, end = high.as_coeff_Add()
+        beyond, _ = high.as_coeff_Add()
         if high - low == -1:
             return []
-        if low != 0 or end == 0 or not beyond.is_Integer or beyond < 0:
+        if low != 0 or not beyond.is_Integer or beyond < 0:
             continue
         before, after = term.limits[:place], term.limits[place + 1 :]
         shorter = Term(term.factors, (*before, (bound, low, high - 1), *after))
@@ -176,9 +178,10 @@ def _collapse(term: Term, limit: Limit) -> Term | None:
 
 def _reindex(term: Term, limit: Limit) -> Term | None:
     """Replace pi(u) by u when the summed index u occurs in no other way: pi is a bijection of the axis."""
-    image, marker = Relabelling(limit[0]), Dummy("image")
-    if not any(factor.has(image) for factor in term.factors):
+    images = {image for factor in term.factors for image in factor.atoms(Relabelling) if image.args[0] == limit[0]}
+    if len(images) != 1:
         return None
+    image, marker = images.pop(), Dummy("image")
     marked = [factor.xreplace({image: marker}) for factor in term.factors]
     if any(factor.has(limit[0]) for factor in marked):
         return None
@@ -210,13 +213,21 @@ def canonical(expr: Expr, depth: int = 0) -> Expr:
 
 def _canonical_term(term: Term, depth: int) -> Expr:
     bound = {limit[0] for limit in term.limits}
-    outside = [factor for factor in term.factors if not factor.free_symbols & bound]
-    inside = [factor for factor in term.factors if factor.free_symbols & bound]
+    factors = [part for factor in term.factors for part in _split_power(factor, bound)]
+    outside = [factor for factor in factors if not factor.free_symbols & bound]
+    inside = [factor for factor in factors if factor.free_symbols & bound]
     kept = Mul(*(canonical_parts(factor, depth + 1) for factor in outside))
     if not term.limits:
         return kept
     forms = [_renamed(inside, order, depth) for order in _orders(term.limits)]
     return kept * (forms[0] if len(forms) == 1 else min(forms, key=sp.default_sort_key))
+
+
+def _split_power(factor: Expr, bound: set[Symbol]) -> list[Expr]:
+    """Split b^(T - t) into b^T b^(-t) where t is summed, so that b^T can leave the sum."""
+    if isinstance(factor, Pow) and isinstance(factor.exp, Add) and factor.exp.free_symbols & bound:
+        return [factor.base**part for part in factor.exp.args]
+    return [factor]
 
 
 def _renamed(factors: list[Expr], limits: tuple[Limit, ...], depth: int) -> Expr:
@@ -230,7 +241,10 @@ def _orders(limits: tuple[Limit, ...]) -> Iterator[tuple[Limit, ...]]:
     bound = {limit[0]: Symbol("_") for limit in limits}
 
     def shape(limit: Limit) -> tuple[bool, str]:
-        return (not any(part.free_symbols & set(bound) for part in limit[1:]), str([p.xreplace(bound) for p in limit[1:]]))
+        return (
+            not any(part.free_symbols & set(bound) for part in limit[1:]),
+            str([p.xreplace(bound) for p in limit[1:]]),
+        )
 
     groups = [tuple(group) for _, group in itertools.groupby(sorted(limits, key=shape), key=shape)]
     for choice in itertools.product(*(itertools.permutations(group) for group in groups)):
@@ -265,7 +279,7 @@ def difference(left: Expr, right: Expr) -> Expr:
     if gap != 0:
         gap = sp.cancel(sp.together(gap))
     if gap != 0:
-        gap = sp.simplify(gap)
+        gap = sp.simplify(gap.rewrite(sp.frac))  # floor(y) = y - frac(y)
     return gap.xreplace({mask: original for original, mask in masks.items()})
 
 

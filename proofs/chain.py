@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import sympy as sp
-from sympy import Expr, Indexed, IndexedBase, Rational, Symbol
+from sympy import Expr, Indexed, KroneckerDelta, Rational, Symbol
 
-from proofs.algebra import difference, freshen, gradient
+from proofs.algebra import canonical, difference, freshen, gradient
 from proofs.moments import Law, expectation
 from proofs.notation import Expectation, Partial
 from rctheory.errors import DerivationError, RegistryError, UsageError
@@ -34,12 +34,17 @@ def registered_rate(claim: str, gate: str = "slope") -> Rational:
         raise RegistryError(found, "a claim with a rate in claims.toml", "correct the claim or the proof") from error
 
 
+Definition = tuple[tuple[Expr, ...], frozenset[Expr], Expr]
+"""Indices of the defined entry, those of them that are placeholders, and the meaning."""
+
+
 @dataclass(frozen=True)
 class Checked:
-    """A relation as it was stated: what a numerical oracle evaluates again."""
+    """A relation that was verified, with the definitions of its moment: a numerical oracle evaluates it again."""
 
     number: int
     relation: Any
+    definitions: Mapping[Expr, tuple[Definition, ...]]
 
 
 @dataclass
@@ -67,16 +72,19 @@ class Chain:
     laws: Sequence[Law] = ()
     steps: list[Step] = field(default_factory=list)
     checked: list[Checked] = field(default_factory=list)
-    definitions: dict[Expr, list[tuple[tuple[Expr, ...], frozenset[Expr], Expr]]] = field(default_factory=dict)
+    definitions: dict[Expr, list[Definition]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a planted error that nobody planted: it could never be caught."""
         if self.planted is not None and self.planted not in self.plants:
             known = ", ".join(sorted(self.plants)) or "none"
-            raise UsageError(f"planted error {self.planted!r} of {self.claim}", f"one of {known}", "choose one of these")
+            found = f"planted error {self.planted!r} of {self.claim}"
+            raise UsageError(found, f"one of {known}", "choose one of these")
 
     def define(self, sentence: str, left: Expr, right: Expr, *, fixed: Sequence[Expr] = (), why: str = "") -> Expr:
         """Give `left`, a symbol or an entry of an array, the meaning `right`; its indices are placeholders.
+
+        A later definition of the same pattern takes the place of an earlier one.
 
         Args:
             sentence: what is defined or supposed.
@@ -84,11 +92,19 @@ class Chain:
             right: its meaning; may use earlier definitions.
             fixed: indices of `left` that are no placeholders: the definition holds for these only.
             why: "definition" when left out, else e.g. "hypothesis of the induction".
+
+        Raises:
+            UsageError: the array has definitions with other literal indices, so that it would depend on the order
+                of unfolding which of them an entry with a symbolic index gets.
         """
         head, slots = (left.base, tuple(left.indices)) if isinstance(left, Indexed) else (left, ())
         placeholders = frozenset(slot for slot in slots if isinstance(slot, Symbol) and slot not in fixed)
-        self.definitions.setdefault(head, []).insert(0, (slots, placeholders, sp.sympify(right)))
-        self._add(sentence, sp.Eq(left, right, evaluate=False), why or "definition")
+        known = self.definitions.setdefault(head, [])
+        if any(_literal(pattern, free) != _literal(slots, placeholders) for pattern, free, _ in known):
+            found = f"a definition of {left} beside one of {head}[{', '.join(map(str, known[0][0]))}]"
+            raise UsageError(found, "one kind of pattern for each array", "define another array")
+        known.insert(0, (slots, placeholders, sp.sympify(right)))
+        self.steps.append(Step(sentence, sp.Eq(left, right, evaluate=False), why or "definition"))
         return left
 
     def step(self, sentence: str, left: Expr, right: Expr, *, method: str = AGREE) -> None:
@@ -120,10 +136,11 @@ class Chain:
         Raises:
             DerivationError: the difference is not seen to be nonnegative.
         """
+        small, large = sp.sympify(small), sp.sympify(large)
         gap = difference(self.unfold(large), self.unfold(small))
-        if gap.is_nonnegative is not True:
+        if not nonnegative(gap):
             raise self._failure(sentence, small, large, f"the difference {_short(gap)}", "a difference of at least 0")
-        self._add(sentence, sp.Le(small, large, evaluate=False), "the difference is a sum of nonnegative terms")
+        self._add(sentence, sp.Le(small, large, evaluate=False), f"the difference {_short(gap)} is not negative")
 
     def unfold(self, expr: Expr) -> Expr:
         """Replace what is defined by its meaning and carry out derivatives, expectations and limits."""
@@ -131,7 +148,10 @@ class Chain:
         if meaning is not None:
             return self.unfold(meaning)
         if isinstance(expr, Partial):
-            return gradient(self.unfold(expr.args[0]), expr.args[1])
+            inner = self.unfold(expr.args[0])
+            if inner.has(KroneckerDelta):  # SymPy cannot differentiate a ranged delta: collapse those of a first one
+                inner = canonical(inner)
+            return gradient(inner, expr.args[1])
         if isinstance(expr, Expectation):
             return expectation(self.unfold(expr.args[0]), self.laws)
         if not expr.args or isinstance(expr, Indexed):
@@ -155,11 +175,27 @@ class Chain:
 
     def _add(self, sentence: str, relation: Any, method: str) -> None:
         self.steps.append(Step(sentence, relation, method))
-        self.checked.append(Checked(len(self.steps), relation))
+        known = {head: tuple(definitions) for head, definitions in self.definitions.items()}
+        self.checked.append(Checked(len(self.steps), relation, known))
 
     def _failure(self, sentence: str, left: Expr, right: Expr, found: str, expected: str) -> DerivationError:
-        where = f"step {len(self.steps) + 1} of {self.claim} ({sentence}): {found} of {_short(left)} and {_short(right)}"
-        return DerivationError(where, expected, "correct the formula, or the definitions that it unfolds to")
+        where = f"step {len(self.steps) + 1} of {self.claim} ({sentence})"
+        found = f"{where}: {found} of {_short(left)} and {_short(right)}"
+        return DerivationError(found, expected, "correct the formula, or the definitions that it unfolds to")
+
+
+def _literal(pattern: tuple[Expr, ...], placeholders: frozenset[Expr]) -> tuple[int, ...]:
+    """Return the places of a pattern that are no placeholders (and its length)."""
+    return (len(pattern), *(place for place, slot in enumerate(pattern) if slot not in placeholders))
+
+
+def nonnegative(expr: Expr) -> bool:
+    """Say whether `expr` is seen to be at least 0: by its assumptions, or as a sum or product of such parts."""
+    if expr.is_nonnegative:
+        return True
+    if isinstance(expr, sp.Sum):
+        return nonnegative(expr.function)
+    return isinstance(expr, sp.Add | sp.Mul) and all(nonnegative(part) for part in expr.args)
 
 
 def _short(expr: Expr) -> str:

@@ -87,7 +87,9 @@ def _planted_force(chain: Chain) -> Expr:
 def _telescope(chain: Chain) -> None:
     sign = 1 if chain.planted == "wrong_sign" else -1
     last = STEPS - 1 if chain.planted == "lost_step" else STEPS
-    chain.step("Before the first step the sum over the steps is empty.", W[0, i, j] - ETA * _path(steps=Integer(0)), W[0, i, j])
+    chain.step(
+        "Before the first step the sum over the steps is empty.", W[0, i, j] - ETA * _path(steps=Integer(0)), W[0, i, j]
+    )
     chain.define(
         "Suppose that after T steps the weight is its start less the outer products of the steps so far.",
         W[STEPS, i, j],
@@ -105,15 +107,23 @@ def _telescope(chain: Chain) -> None:
 
 def _freeze_residual(chain: Chain) -> None:
     chain.define(
-        "Let a second row have the same sensitivities at every step,", DELTA[t, i2, x], DELTA[t, i, x], fixed=(i2,), why="hypothesis"
+        "Let a second row have the same sensitivities at every step,",
+        DELTA[t, i2, x],
+        DELTA[t, i, x],
+        fixed=(i2,),
+        why="hypothesis",
     )
-    chain.define("and a second column the same signals.", SIGNAL[t, j2, x], SIGNAL[t, j, x], fixed=(j2,), why="hypothesis")
+    chain.define(
+        "and a second column the same signals.", SIGNAL[t, j2, x], SIGNAL[t, j, x], fixed=(j2,), why="hypothesis"
+    )
     chain.step(
         "Two pairs with equal signatures keep the difference of their weights.",
         W[STEPS, i2, j2] - W[STEPS, i, j],
         W[0, i2, j2] - W[0, i, j],
     )
-    chain.define("Start from a row-column array: mean kernel and residual.", W[0, i, j], KERNEL[0, i, j] + RESIDUAL[i, j])
+    chain.define(
+        "Start from a row-column array: mean kernel and residual.", W[0, i, j], KERNEL[0, i, j] + RESIDUAL[i, j]
+    )
     chain.define(
         "Move the mean kernel by the signatures alone.",
         KERNEL[STEPS, i, j],
@@ -152,7 +162,9 @@ def _close(chain: Chain) -> None:
 
 def _bound_rank(chain: Chain) -> None:
     left, right = array("A"), array("B")
-    chain.define("Collect the sensitivities of all steps and data in one matrix,", left[i, t, x], -ETA * Q[x] * DELTA[t, i, x])
+    chain.define(
+        "Collect the sensitivities of all steps and data in one matrix,", left[i, t, x], -ETA * Q[x] * DELTA[t, i, x]
+    )
     chain.define("and the signals in another.", right[t, x, j], SIGNAL[t, j, x])
     pairs = ((x, 1, DATA), (t, 0, STEPS - 1))
     chain.step(
@@ -160,7 +172,9 @@ def _bound_rank(chain: Chain) -> None:
         W[STEPS, i, j] - W[0, i, j],
         Sum(left[i, t, x] * right[t, x, j], *pairs),
     )
-    chain.step("that axis has T N entries, so the rank of the change is at most T N.", Sum(Integer(1), *pairs), STEPS * DATA)
+    chain.step(
+        "that axis has T N entries, so the rank of the change is at most T N.", Sum(Integer(1), *pairs), STEPS * DATA
+    )
 
 
 def _continuity(chain: Chain) -> None:

@@ -133,9 +133,10 @@ def _exactness(chain: Chain) -> None:
     rule = rules.get(chain.planted or "", GaussRule)
     degrees = 2 if chain.planted == "degree_2q" else 1
     for nodes in range(1, LARGEST + 1):
+        integrate = "node integrates" if nodes == 1 else "nodes integrate"
         generic = sp.Sum(array("b")[k] * z**k, (k, 0, 2 * nodes - 2 + degrees))
         chain.step(
-            f"{nodes} {'node integrates' if nodes == 1 else 'nodes integrate'} every polynomial to degree {2 * nodes - 1} exactly.",
+            f"{nodes} {integrate} every polynomial to degree {2 * nodes - 1} exactly.",
             rule(generic, nodes),
             _integral(generic),
             method="exact remainders modulo the Legendre polynomial",
@@ -169,13 +170,18 @@ def _poles(chain: Chain) -> None:
     )
 
 
+def tail_of_series(ratio: Expr, power: Expr) -> Expr:
+    """Return the sum of the coefficients 4 r^(k+1) / (1 - r^2) of the Chebyshev series over k >= power."""
+    return 4 * ratio / (1 - ratio**2) * ratio**power / (1 - ratio)
+
+
 def _bound(chain: Chain) -> None:
     bound, tail = array("B"), array("A")
     power = 4 * NODES if chain.planted == "doubled_rate" else 2 * NODES
     chain.define(
         "Since |T_k| <= 1, cutting the series after degree 2Q - 1 errs by at most",
         tail[NODES],
-        4 * RATIO / (1 - RATIO**2) * RATIO**power / (1 - RATIO),
+        tail_of_series(RATIO, power),
     )
     head = (RATIO - RATIO ** (2 * NODES)) / (1 - RATIO)
     chain.step(
@@ -202,7 +208,7 @@ def _instances(chain: Chain) -> None:
     pole = (ratio + 1 / ratio) / 2
     for nodes in range(1, LARGEST + 1):
         chain.order(
-            f"Checked exactly at the pole {pole}, r = {ratio}, with {nodes} nodes.",
+            f"Checked exactly at the pole {pole}, r = {ratio}, with Q = {nodes}.",
             abs(_integral(1 / (pole - z)) - GaussRule(1 / (pole - z), nodes)),
-            16 * ratio ** (2 * nodes + 1) / ((1 - ratio**2) * (1 - ratio)),
+            4 * tail_of_series(ratio, Integer(2 * nodes)),
         )

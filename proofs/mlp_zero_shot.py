@@ -16,7 +16,7 @@ CLAIM = "mlp.zero-shot"
 ASSUMPTIONS = (
     "two hidden layers of symbolic width; a trained network is any values of the weights",
     "first order in the change of the masses (delta method); the remainder is of second order and not derived",
-    "one draw per axis, J for the first and J' for the second, without replacement; draws of different axes independent",
+    "one draw per axis, J for the first and J' for the second, without replacement; the two are independent",
     "the first-order variance does not vanish",
 )
 PLANTS = {
@@ -147,7 +147,9 @@ def _grow(chain: Chain) -> None:
 def _exponent(chain: Chain) -> None:
     error, effective, constant = Symbol("e_m"), Symbol("nu"), Symbol("C", positive=True)
     chain.define(
-        "With C the sum of the variances, the root mean square is", error, (constant * (1 / SMALL - 1 / BIG)) ** Rational(1, 2)
+        "With C the sum of the variances, the root mean square is",
+        error,
+        (constant * (1 / SMALL - 1 / BIG)) ** Rational(1, 2),
     )
     width_of = SMALL if chain.planted == "wrong_effective_width" else 1 / (1 / SMALL - 1 / BIG)
     chain.define("Effective width of the transfer.", effective, width_of)

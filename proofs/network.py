@@ -25,8 +25,8 @@ class Layer:
     @classmethod
     def numbered(cls, number: int) -> "Layer":
         """Return the hidden layer with this number."""
-        arrays = (array(f"{letter}^{number}") for letter in ("W", "h", "delta", "p"))
-        return cls(*arrays, width(f"n_{number}"))
+        weight, latent, delta, mass = (array(f"{letter}^{number}") for letter in ("W", "h", "delta", "p"))
+        return cls(weight, latent, delta, mass, width(f"n_{number}"))
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,15 @@ def mass_sum(weight: IndexedBase, below: Layer, row: Symbol = i) -> Expr:
 def define_forward(chain: Chain, net: Network) -> None:
     """Define pre-activations and outputs."""
     first = net.hidden[0]
-    chain.define("A fixed axis is summed: the first layer reads the d input coordinates.", first.latent[i, x], input_sum(first))
+    chain.define(
+        "A fixed axis is summed: the first layer reads the d input coordinates.", first.latent[i, x], input_sum(first)
+    )
     for below, layer in zip(net.hidden, net.hidden[1:], strict=False):
         sentence = "A growing axis is integrated against its masses: p = 1/n is the finite network."
         chain.define(sentence, layer.latent[i, x], mass_sum(layer.weight, below))
-    chain.define("The read-out integrates the last hidden layer.", net.output[k, x], mass_sum(net.readout, net.hidden[-1], k))
+    chain.define(
+        "The read-out integrates the last hidden layer.", net.output[k, x], mass_sum(net.readout, net.hidden[-1], k)
+    )
 
 
 def outputs_at(net: Network, datum: Symbol) -> tuple[Lambda, Symbol, Symbol]:
@@ -74,7 +78,9 @@ def outputs_at(net: Network, datum: Symbol) -> tuple[Lambda, Symbol, Symbol]:
 def define_risk(chain: Chain, net: Network) -> None:
     """Define the risk: the mean over the data of a loss of all outputs."""
     risk = total(DATA_MASS[x] * Loss(*outputs_at(net, x)), (x, DATA))
-    chain.define("The risk is the mean over the data, with weights q, of any differentiable loss of all outputs.", RISK, risk)
+    chain.define(
+        "The risk is the mean over the data, with weights q, of any differentiable loss of all outputs.", RISK, risk
+    )
 
 
 def define_backward(chain: Chain, net: Network) -> None:

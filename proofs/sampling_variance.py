@@ -74,7 +74,9 @@ def _define_population(chain: Chain) -> None:
 
 def _first_moments(chain: Chain) -> None:
     for draw, design in ((WITH, "with"), (WITHOUT, "without")):
-        sentence = f"Every draw hits every unit with probability 1/n: {design} replacement the sampled mean is unbiased."
+        sentence = (
+            f"Every draw hits every unit with probability 1/n: {design} replacement the sampled mean is unbiased."
+        )
         chain.step(sentence, Expectation(sample_mean(Y, draw)), MEAN_Y)
 
 
@@ -98,9 +100,11 @@ def _pairs(chain: Chain) -> None:
         Expectation(Y[WITHOUT[r]] * Y[WITHOUT[s]]),
         total((1 - KroneckerDelta(j, k)) * Y[j] * Y[k], *both) / (POPULATION * (POPULATION - 1)),
     )
-    chosen = Expectation(total(KroneckerDelta(WITH[r], j), (r, SAMPLE)) * total(KroneckerDelta(WITH[r], k), (r, SAMPLE)))
+    chosen = Expectation(
+        total(KroneckerDelta(WITH[r], j), (r, SAMPLE)) * total(KroneckerDelta(WITH[r], k), (r, SAMPLE))
+    )
     chain.step(
-        "The multiplicities of two units, which are what a weight transfer copies, have the moments of a multinomial law.",
+        "The multiplicities of two units, what a weight transfer copies, have the moments of a multinomial law.",
         chosen,
         SAMPLE * KroneckerDelta(j, k) / POPULATION + SAMPLE * (SAMPLE - 1) / POPULATION**2,
     )

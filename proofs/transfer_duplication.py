@@ -69,7 +69,11 @@ def copied(base: str) -> IndexedBase:
 def _define_copies(chain: Chain) -> None:
     """Masses of the copies, and the hypothesis on weights: at step t copies are equal."""
     divisor = Integer(1) if chain.planted == "undivided_mass" else COPIES_BELOW[j]
-    chain.define("Divide the mass of a neuron among its copies, in the layer below,", copied("p^-")[j, c], MASS_BELOW[j] / divisor)
+    chain.define(
+        "Divide the mass of a neuron among its copies, in the layer below,",
+        copied("p^-")[j, c],
+        MASS_BELOW[j] / divisor,
+    )
     chain.define("in the layer,", copied("p")[i, b], MASS[i] / COPIES[i])
     chain.define("and in the layer above.", copied("p^+")[k, e], MASS_ABOVE[k] / COPIES_ABOVE[k])
     noise = array("zeta")[i, b, j, c] if chain.planted == "noisy_copies" else 0
@@ -108,7 +112,7 @@ def _forward(chain: Chain) -> None:
     )
     chain.step("Both read the same,", copied("h")[i, b, x], PRE[i, x])
     chain.step(
-        "so the copy sends the signal of its neuron: the induction climbs to the outputs, and the function is unchanged.",
+        "so the copy sends the signal of its neuron: the induction climbs to the outputs, and the function stays.",
         Activation(copied("h")[i, b, x]),
         Activation(PRE[i, x]),
     )
@@ -159,7 +163,10 @@ def _training(chain: Chain) -> None:
         W[i, j] + ETA * VELOCITY[i, j],
     )
     chain.define(
-        "With momentum, which starts equal,", copied("u")[i, b, j, c], MOMENTUM[i, j], why="hypothesis of the induction over steps"
+        "With momentum, which starts equal,",
+        copied("u")[i, b, j, c],
+        MOMENTUM[i, j],
+        why="hypothesis of the induction over steps",
     )
     chain.step(
         "and weight decay, the same holds;",
@@ -179,4 +186,6 @@ def _uniform(chain: Chain) -> None:
     chain.define("and every neuron have the same number of copies.", COPIES_BELOW[j], FACTOR)
     chain.define("Count the grown layer.", size, total(Integer(1), (c, COPIES_BELOW[j]), (j, COLUMNS)))
     chain.step("It has g times the width,", size, FACTOR * COLUMNS)
-    chain.step("and its masses are uniform again: it is an ordinary network of that width.", copied("p^-")[j, c], 1 / size)
+    chain.step(
+        "and its masses are uniform again: it is an ordinary network of that width.", copied("p^-")[j, c], 1 / size
+    )

@@ -14,7 +14,7 @@ from rctheory.suite.derivation import Derivation, Scope
 
 CLAIM = "width.lln"
 ASSUMPTIONS = (
-    "latents are independent, identically distributed on each axis; the residual is centred, independent, of variance s^2",
+    "latents are independent, identically distributed on each axis; the residual is independent and centred",
     "moments up to order four exist, and the constants V_1, V_2 do not both vanish",
     "at initialisation, with a linear read-out of the second layer: exact at every n",
     "through training: first order in the empirical laws (delta method); the output is twice differentiable in the "
@@ -69,7 +69,9 @@ def _one_layer(chain: Chain) -> None:
         total((ROW_KERNEL[j] + ROW_RESIDUAL[j]) * SIGNAL[j], (j, FIRST)) / scale,
     )
     chain.define("In the limit it reads an expectation,", limit, Expectation(ROW_KERNEL[j] * SIGNAL[j]))
-    chain.define("with this variance from neuron to neuron.", spread, Expectation(ROW_KERNEL[j] ** 2 * SIGNAL[j] ** 2) - limit**2)
+    chain.define(
+        "with this variance from neuron to neuron.", spread, Expectation(ROW_KERNEL[j] ** 2 * SIGNAL[j] ** 2) - limit**2
+    )
     chain.step("The residual averages out: no bias.", Expectation(finite), limit)
     residual = 0 if chain.planted == "dropped_residual" else NOISE * Expectation(SIGNAL[j] ** 2)
     chain.step(
@@ -84,7 +86,9 @@ def _two_layers(chain: Chain) -> None:
     first, second, both = Symbol("V_1"), Symbol("V_2"), Symbol("V_12")
     weight = KERNEL[i, j] + RESIDUAL[i, j]
     hidden = total(weight * SIGNAL[j], (j, FIRST)) / FIRST
-    chain.define("Now both axes: the read-out of a whole second layer.", finite, total(READOUT[i] * hidden, (i, SECOND)) / SECOND)
+    chain.define(
+        "Now both axes: the read-out of a whole second layer.", finite, total(READOUT[i] * hidden, (i, SECOND)) / SECOND
+    )
     chain.define("Its limit.", limit, Expectation(READOUT[i] * KERNEL[i, j] * SIGNAL[j]))
     one = Expectation(READOUT[i] * READOUT[k] * KERNEL[i, j] * KERNEL[k, j] * SIGNAL[j] ** 2)
     two = Expectation(READOUT[i] ** 2 * KERNEL[i, j] * KERNEL[i, k] * SIGNAL[j] * SIGNAL[k])
