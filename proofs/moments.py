@@ -113,10 +113,10 @@ class Cells:
         """Return the product of the moments of distinct cells."""
         return Mul(*(self._moment(*factor.as_base_exp()) for factor in factors))
 
-    def anywhere(self, factors: Sequence[Expr]) -> Expr:
+    def anywhere(self, factors: Sequence[Expr], moving: Sequence[Expr]) -> Expr:
         """Return the expectation for indices that may coincide, with a delta for every coincidence that counts.
 
-        It is the sum over the set partitions of the factors of the products of the cumulants of their blocks.
+        Indices that are not `moving`, the free ones, are distinct. It is the sum over the set partitions of the factors of the products of the cumulants of their blocks.
         """
         copies = []
         for factor in factors:
@@ -124,13 +124,17 @@ class Cells:
             _require_entry(cell, power)
             copies += [cell] * int(power)
         ways = multiset_partitions(list(range(len(copies))))
-        return sp.Add(*(Mul(*(self._joint([copies[place] for place in block]) for block in way)) for way in ways))
+        return sp.Add(
+            *(Mul(*(self._joint([copies[place] for place in block], moving) for block in way)) for way in ways)
+        )
 
-    def _joint(self, cells: Sequence[Indexed]) -> Expr:
+    def _joint(self, cells: Sequence[Indexed], moving: Sequence[Expr]) -> Expr:
         first, *others = cells
         if any(cell.base != first.base for cell in others):
             return Integer(0)
-        pairs = ((a, b) for cell in others for a, b in zip(first.indices, cell.indices, strict=True))
+        pairs = [(a, b) for cell in others for a, b in zip(first.indices, cell.indices, strict=True)]
+        if any(a != b and a not in moving and b not in moving for a, b in pairs):
+            return Integer(0)
         return cumulant(self.moments[first.base], len(cells)) * Mul(*(KroneckerDelta(a, b) for a, b in pairs))
 
     def _moment(self, cell: Expr, power: Expr) -> Expr:
@@ -162,7 +166,8 @@ def _term_expectation(term: Term, laws: Sequence[Law]) -> Iterator[Expr]:
     weighted = [factor for factor in fixed if any(factor.has(limit[0]) for limit in moving)]
     if weighted and all(any(isinstance(law, Cells) and law.owns(factor) for law in laws) for factor in random):
         cells = [(law, [part for part in random if law.owns(part)]) for law in laws if isinstance(law, Cells)]
-        yield Sum(Mul(*fixed, *(law.anywhere(parts) for law, parts in cells)), *term.limits)
+        names = [limit[0] for limit in moving]
+        yield Sum(Mul(*fixed, *(law.anywhere(parts, names) for law, parts in cells)), *term.limits)
         return
     for factor in weighted:
         found = f"the weight {factor} on a random index"
