@@ -9,9 +9,10 @@ from typing import Any
 import sympy as sp
 from sympy import Expr, Indexed, KroneckerDelta, Rational, Symbol
 
-from proofs.algebra import canonical, difference, freshen, gradient
+from proofs.algebra import canonical, difference, gradient
 from proofs.moments import Law, expectation
 from proofs.notation import Expectation, Partial
+from proofs.terms import freshen
 from rctheory.errors import DerivationError, RegistryError, UsageError
 from rctheory.suite.derivation import Derivation, Scope, Step
 

@@ -16,7 +16,7 @@ CLAIM = "closure.gd"
 ASSUMPTIONS = (
     "full-batch gradient descent with the mean-field rate: every weight has the velocity of gradient.factorizes",
     "t counts steps, T is their symbolic number; widths, data and their weights are symbols",
-    "the continuity equation is for gradient flow, against a smooth test function",
+    "the continuity equation is along every step of descent, hence for gradient flow, against smooth test functions",
 )
 PLANTS = {
     "langevin_noise": "every step adds fresh noise to every weight",
@@ -179,10 +179,10 @@ def _bound_rank(chain: Chain) -> None:
 
 def _continuity(chain: Chain) -> None:
     time, test = Symbol("s", real=True), array("g")
-    moved = W[0, i, j] + time * VELOCITY[t, i, j]
+    moved = W[t, i, j] + time * VELOCITY[t, i, j]
     chain.step(
-        "Between steps the law of (weight, row, column) is transported by the velocity: its weak continuity equation, "
-        "against test functions g(z, z') phi(w), whose sums are dense.",
+        "Along a step, at every time s, the law of (weight, row, column) is transported by the velocity: this is its "
+        "weak continuity equation, against test functions g(z, z') phi(w), whose sums are dense.",
         Partial(total(MASS[i] * MASS[j] * test[i, j] * TestFunction(moved), (i, ROWS), (j, COLUMNS)), time),
         total(MASS[i] * MASS[j] * test[i, j] * TestFunction(moved, 1) * VELOCITY[t, i, j], (i, ROWS), (j, COLUMNS)),
     )

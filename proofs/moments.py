@@ -14,8 +14,9 @@ import sympy as sp
 from sympy import Dummy, Expr, Indexed, IndexedBase, Integer, KroneckerDelta, Mul, Sum, Symbol
 from sympy.utilities.iterables import multiset_partitions
 
-from proofs.algebra import Limit, Term, canonical_index, freshen, settled
+from proofs.algebra import canonical_index
 from proofs.notation import Expectation
+from proofs.terms import Limit, Term, freshen, settled
 from rctheory.errors import DerivationError
 
 
@@ -116,7 +117,8 @@ class Cells:
     def anywhere(self, factors: Sequence[Expr], moving: Sequence[Expr]) -> Expr:
         """Return the expectation for indices that may coincide, with a delta for every coincidence that counts.
 
-        Indices that are not `moving`, the free ones, are distinct. It is the sum over the set partitions of the factors of the products of the cumulants of their blocks.
+        Indices that are not `moving`, the free ones, are distinct. It is the sum over the set partitions of the
+        factors of the products of the cumulants of their blocks.
         """
         copies = []
         for factor in factors:
@@ -166,8 +168,8 @@ def _term_expectation(term: Term, laws: Sequence[Law]) -> Iterator[Expr]:
     weighted = [factor for factor in fixed if any(factor.has(limit[0]) for limit in moving)]
     if weighted and all(any(isinstance(law, Cells) and law.owns(factor) for law in laws) for factor in random):
         cells = [(law, [part for part in random if law.owns(part)]) for law in laws if isinstance(law, Cells)]
-        names = [limit[0] for limit in moving]
-        yield Sum(Mul(*fixed, *(law.anywhere(parts, names) for law, parts in cells)), *term.limits)
+        bounds = [limit[0] for limit in moving]
+        yield Sum(Mul(*fixed, *(law.anywhere(parts, bounds) for law, parts in cells)), *term.limits)
         return
     for factor in weighted:
         found = f"the weight {factor} on a random index"

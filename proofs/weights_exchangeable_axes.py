@@ -17,7 +17,7 @@ ASSUMPTIONS = (
     "one block of the Llama architecture: RMSNorm, attention with rotary positions, gated FFN; widths are symbols",
     "one relabelling of an axis, used by every tensor that touches it",
     "what cannot be relabelled is shown by explicit counterexamples",
-    "under the null hypothesis the observed statistic and the B permuted ones are exchangeable",
+    "under the null hypothesis the observed and the B permuted statistics are exchangeable; 0 < level < 1",
 )
 PLANTS = {
     "columns_left": "the down columns keep their order while gate and up rows are relabelled",

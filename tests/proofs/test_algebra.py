@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Expr, Integer, KroneckerDelta, Sum, Symbol
 
-from proofs.algebra import at_widths, canonical, difference, freshen, gradient
+from proofs.algebra import at_widths, canonical, difference, gradient
 from proofs.chain import Chain
 from proofs.network import RISK, Network, define_forward, define_risk, network
 from proofs.notation import Activation, Relabelling, array, index, total, width
+from proofs.terms import freshen
 from rctheory.suite.derivation import Scope
 
 N, M = width("n"), width("m")

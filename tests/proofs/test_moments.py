@@ -8,7 +8,8 @@ from proofs.chain import Checked
 from proofs.moments import Draws, Neurons, expectation
 from proofs.notation import Activation, Expectation, array, index, total, width
 from rctheory.errors import DerivationError
-from tests.proofs.evaluator import World, latent_outcomes, relative_gap
+from tests.proofs.evaluator import World, relative_gap
+from tests.proofs.outcomes import latent_outcomes
 
 N, M = width("n"), width("m")
 J, K = index("j"), index("k")
