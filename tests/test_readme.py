@@ -38,8 +38,8 @@ def test_links_lead_somewhere(path: str) -> None:
     assert (Path(__file__).parents[1] / path).exists()
 
 
-def test_the_table_names_every_claim() -> None:
+def test_the_table_names_every_claim_that_is_simulated() -> None:
     from rctheory.suite.claims import load_suite
 
-    named = re.findall(r"^\| `([a-z.-]+)` \|", README, re.MULTILINE)
-    assert named == list(load_suite().claims)
+    named = re.findall(r"^\| `([a-z0-9.-]+)` \|", README, re.MULTILINE)
+    assert named == [name for name, claim in load_suite().claims.items() if claim.experiment]
