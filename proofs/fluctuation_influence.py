@@ -88,12 +88,14 @@ def _normalised(chain: Chain) -> None:
     for letter, influence, masses, size in (("P", IF1, P, FIRST), ("R", IF2, R, SECOND)):
         share, whole = array(f"{letter}^1"), Symbol(f"M_{letter}", positive=True)
         bound = j if masses == P else i
-        chain.define("Divide the masses of a layer by their total.", share[bound], masses[bound] / total(masses[l2], (l2, size)))
+        chain.define(
+            "Divide the masses of a layer by their total.", share[bound], masses[bound] / total(masses[l2], (l2, size))
+        )
         value = output(first=share) if masses == P else output(second=share)
         worth = _worth_at(share, letter, k), total(share[l2] * _worth_at(share, letter, l2), (l2, size))
         chain.step(
-            "Then the derivative in a mass is that of the influence function at the normalised masses, over the total: "
-            "a common factor on all masses has no effect.",
+            "Then the derivative in a mass is the influence function at the normalised masses, over the total: a "
+            " common factor on all masses has no effect.",
             Partial(value, masses[k]),
             (worth[0] - (0 if chain.planted == "uncentred" else worth[1])) / total(masses[l2], (l2, size)),
         )
@@ -116,13 +118,11 @@ def _worth_at(share: IndexedBase, letter: str, unit: Expr) -> Expr:
 def _mixture(chain: Chain) -> None:
     mixed, unit = array("P^2"), k
     kept = Integer(1) if chain.planted == "lost_mass" else 1 - EPS
-    chain.define(
-        "Mix a little of unit k into the first layer.", mixed[j], kept * P[j] + EPS * KroneckerDelta(j, unit)
-    )
+    chain.define("Mix a little of unit k into the first layer.", mixed[j], kept * P[j] + EPS * KroneckerDelta(j, unit))
     worth = _worth_at(mixed, "P", l2)
     chain.step(
-        "Along the mixture the output moves by J at k less the mean of J: at epsilon = 0 this is the influence function, "
-        "the derivative of the functional towards a point mass.",
+        "Along the mixture the output moves by J at k less the mean of J: at epsilon = 0 this is the influence "
+        "function, the derivative of the functional towards a point mass.",
         Partial(output(first=mixed), EPS),
         _worth_at(mixed, "P", unit) - total(P[l2] * worth, (l2, FIRST)),
     )
@@ -132,7 +132,9 @@ def _extensions(chain: Chain) -> None:
     other, extension, influence = Symbol("f'"), array("b"), array("IF'")
     added, whole = total(extension[j] * P[j], (j, FIRST)), total(P[j], (j, FIRST))
     chain.define(
-        "Extend the output to other masses in another way, equal to it where the total is 1,", other, OUTPUT + (whole - 1) * added
+        "Extend the output to other masses in another way, equal to it where the total is 1,",
+        other,
+        OUTPUT + (whole - 1) * added,
     )
     mean = 0 if chain.planted == "uncentred" else total(P[l2] * Partial(other, P[l2]), (l2, FIRST))
     chain.define("and take its influence function.", influence[k], Partial(other, P[k]) - mean)
@@ -148,7 +150,11 @@ def _trained(chain: Chain) -> None:
     """One step of descent of the read-out: a mass also changes what training does to the others."""
     after, trained = Symbol("f_1"), array("c_1")
     target = Symbol("y", real=True)
-    chain.define("Train the read-out by one step on one target.", trained[i], READOUT[i] - STEP * (OUTPUT - target) * Activation(PRE[i]))
+    chain.define(
+        "Train the read-out by one step on one target.",
+        trained[i],
+        READOUT[i] - STEP * (OUTPUT - target) * Activation(PRE[i]),
+    )
     chain.define("The output after it", after, total(R[i] * trained[i] * Activation(PRE[i]), (i, SECOND)))
     square = total(R[i] * Activation(PRE[i]) ** 2, (i, SECOND))
     indirect = 0 if chain.planted == "frozen_training" else STEP * J2[k] * square

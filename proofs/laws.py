@@ -88,15 +88,26 @@ def _coincidences(body: Expr, draw: Draws) -> list[tuple[Expr, Expr]]:
     return cases
 
 
+OtherNeuron = Callable[[], Expr]
+"""A source of indices of neurons that are none of the others."""
+
+
+def other_neuron() -> Dummy:
+    """Return the index of a neuron that is none of the others."""
+    return Dummy("u", integer=True)
+
+
 @dataclass(frozen=True)
 class Conditioned(Neurons):
-    """Neurons, with functions of one neuron that are integrals over an independent second one.
+    """Neurons, with functions of one neuron that are integrals over other, independent neurons.
 
     Args:
-        integrated: for an array A with one index, the integrand as a function of (its neuron, the second neuron).
+        integrated: for an array with one index, the integrand as a function of its neuron and of a source of others.
+        higher: for a residual array, its moments of order 3, 4, ...
     """
 
-    integrated: Mapping[IndexedBase, Callable[[Expr, Expr], Expr]] = field(default_factory=dict)
+    integrated: Mapping[IndexedBase, Callable[[Expr, OtherNeuron], Expr]] = field(default_factory=dict)
+    higher: Mapping[IndexedBase, tuple[Expr, ...]] = field(default_factory=dict)
 
     def owns(self, factor: Expr) -> bool:
         """Say whether the factor holds an entry of one of the arrays."""
@@ -109,12 +120,15 @@ class Conditioned(Neurons):
             cell, power = factor.as_base_exp()
             if isinstance(cell, Indexed) and cell.base in self.integrated:
                 integrand = self.integrated[cell.base]
-                fresh = (Dummy("u", integer=True) for _ in range(int(power)))
-                body *= Mul(*(integrand(cell.indices[0], unit) for unit in fresh))
+                body *= Mul(*(integrand(cell.indices[0], other_neuron) for _ in range(int(power))))
             else:
                 body *= factor
         products = sp.Add.make_args(sp.expand(body))
         return sp.Add(*(self._product(product) for product in products))
+
+    def _cell_moment(self, cell: Indexed, power: int) -> Expr:
+        known = self.higher.get(cell.base, ())
+        return known[power - 3] if 3 <= power < 3 + len(known) else super()._cell_moment(cell, power)
 
     def _product(self, product: Expr) -> Expr:
         random = [factor for factor in Mul.make_args(product) if super(Conditioned, self).owns(factor)]
