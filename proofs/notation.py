@@ -144,8 +144,8 @@ class Expectation(Expr):  # type: ignore[misc]
 class Relabelling(Function):  # type: ignore[misc]
     """A permutation of an axis, evaluated at an index: a bijection of the index set and nothing else is known.
 
-    `Relabelling(i)` where one axis is relabelled; `Relabelling(i, axis)`, with a symbol that names the axis, where
-    several are, each in its own way.
+    `Relabelling(i)` where one axis is relabelled; `Relabelling(i, n)`, with the width of the axis, where several are,
+    each in its own way: that one is undone under a sum over its whole axis only.
     """
 
     nargs = (1, 2)
