@@ -1,6 +1,6 @@
-"""Gradient descent with mean-field learning rates: every weight moves with a velocity free of the width."""
+"""Training with mean-field learning rates: every weight moves with a velocity free of the width."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rctheory.dynamics.activations import SQUARED, Loss
 from rctheory.dynamics.network import Network, Signatures
+from rctheory.dynamics.optimizers import Moment, Update
 from rctheory.errors import UsageError
 from rctheory.numerics import require_finite
 
@@ -32,10 +33,11 @@ def train(
     step: float,
     steps: int,
     loss: Loss = SQUARED,
+    updates: Sequence[Update] = (),
     batches: Iterable[Tensor] | None = None,
     observer: Observer | None = None,
 ) -> Network:
-    """Run gradient descent W <- W + step * velocity; the limit's explicit Euler scheme is the same code.
+    """Run gradient descent W <- W + step * velocity, or another optimizer; the limit's Euler scheme is the same code.
 
     Cost per step and seed: 6 B n^2 operations for hidden width n; two passes over W to read it, one to write it.
     Where a weight or a mass requires a gradient, the run is recorded and can be differentiated, to any order.
@@ -47,6 +49,7 @@ def train(
         step: the time step, free of the width.
         steps: how many steps.
         loss: loss per datum; the risk is its mean over the data.
+        updates: turn the mean-field gradient into the direction of descent, in this order; none is gradient descent.
         batches: index tensors, one a step, for mini-batch SGD; the full batch when absent.
         observer: sees the network and its signatures before each step.
 
@@ -61,19 +64,22 @@ def train(
     if not differentiable:
         copies = tuple(w.clone(memory_format=torch.contiguous_format) for w in network.weights)
         current = replace(network, weights=copies)
+    started = [update.start() for update in updates]
     picks = iter(batches) if batches is not None else None
     for index in range(steps):
         inputs, targets = (x, y) if picks is None else _pick(picks, x, y, index)
         signatures = current.signatures(inputs, targets, loss)
         if observer is not None:
             observer(index, current, signatures)
-        rate = step / inputs.shape[-2]
-        if differentiable:
-            moved = zip(current.weights, signatures.pairs(), strict=True)
-            current = replace(current, weights=tuple(w - rate * (d.transpose(-1, -2) @ a) for w, (d, a) in moved))
-        else:
+        if not started and not differentiable:
             for weight, (d, a) in zip(current.weights, signatures.pairs(), strict=True):
-                _descend(weight, d, a, rate)
+                _descend(weight, d, a, step / inputs.shape[-2])
+            continue
+        directions = [-speed for speed in velocity(signatures)]
+        for advance in started:
+            directions = advance(Moment(index, step, current, signatures), directions)
+        moved = zip(current.weights, directions, strict=True)
+        current = replace(current, weights=tuple(w - step * u for w, u in moved))
     for layer, weight in enumerate(current.weights, 1):
         require_finite(f"W^{layer} after {steps} steps of size {step}", weight)
     return current
