@@ -1,8 +1,18 @@
-"""Laws of neurons, row-column kernels and sampling designs."""
+"""Laws of neurons, row-column kernels, sampling designs, and distances of empirical laws."""
 
 from rctheory.measures.designs import DESIGNS, Balanced, Design, Independent, Stratified, WithoutReplacement
+from rctheory.measures.distances import (
+    directions,
+    sliced_wasserstein,
+    squared_energy,
+    squared_mmd,
+    wasserstein,
+    wasserstein_line,
+)
 from rctheory.measures.kernels import RCKernel, SeparableKernel, coordinates, leading, trigonometric
 from rctheory.measures.laws import GaussianLaw, NeuronLaw, UniformLaw, Units
+from rctheory.measures.samplers import stratified
+from rctheory.measures.signatures import signature_law
 
 __all__ = [
     "DESIGNS",
@@ -18,6 +28,14 @@ __all__ = [
     "Units",
     "WithoutReplacement",
     "coordinates",
+    "directions",
     "leading",
+    "signature_law",
+    "sliced_wasserstein",
+    "squared_energy",
+    "squared_mmd",
+    "stratified",
     "trigonometric",
+    "wasserstein",
+    "wasserstein_line",
 ]
