@@ -46,7 +46,10 @@ def regression(residual: float = 1.0, features: Features | None = None, hidden: 
     """
     basis = trigonometric(order=2, frequency=2.5)
     first = SeparableKernel(basis, _coefficients(5, 3, shift=0.3), coordinates(3))
-    middle = SeparableKernel(basis, _coefficients(5, 5, shift=1.1), features or basis)
+    # A deeper network composes more kernels; a gain of 0.7 keeps the second-order part of its error, which is no part
+    # of the leading constant, below 2% at width 128 (with gain 1 it is 4.5%).
+    gain = 1.0 if hidden == 2 else 0.7
+    middle = SeparableKernel(basis, gain * _coefficients(5, 5, shift=1.1), features or basis)
     last = SeparableKernel(coordinates(1), _coefficients(1, 5, shift=0.7), basis)
     kernels = (RCKernel(first), *[RCKernel(middle, residual)] * (hidden - 1), RCKernel(last))
     ansatz = Ansatz(3, 1, (UniformLaw(),) * hidden, kernels, TANH)

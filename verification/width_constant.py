@@ -12,7 +12,8 @@ from verification.fluctuations import expansion, mean_estimate, split
 from verification.problems import regression
 
 Planted = Callable[[Influence], Influence]
-LADDER = ((128, 2048), (256, 1024), (512, 512))
+SMOKE_LADDER = ((128, 512),)
+LADDER = ((128, 1536), (256, 768), (512, 256))
 FULL_LADDER = ((128, 8192), (256, 8192), (512, 4096), (1024, 2048), (2048, 1024))
 CONTROL_LADDER = ((128, 256),)
 RESIDUAL = 1.0
@@ -40,7 +41,7 @@ def _measure(context: Context, planted: Planted | None = None) -> Measurement:
     for hidden, word in ((2, "two"), (3, "three")):
         _, first = expansion(hidden)
         first = planted(first) if planted else first
-        for n, seeds in CONTROL_LADDER if planted else context.choose(smoke=LADDER[:1], ci=LADDER, full=FULL_LADDER):
+        for n, seeds in CONTROL_LADDER if planted else context.choose(smoke=SMOKE_LADDER, ci=LADDER, full=FULL_LADDER):
             context.report_progress(f"{word} hidden layers, width {n}")
             estimate = _ratio(first, hidden, n, seeds, context.seed)
             low, high = estimate.interval or (estimate.value, estimate.value)
