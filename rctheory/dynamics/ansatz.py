@@ -16,11 +16,23 @@ from rctheory.numerics import chunks, generator
 
 Sampler = Callable[[NeuronLaw, int, torch.Generator], Tensor]
 """How latents are drawn: (law, n, generator) -> (n, k)."""
+Rule = Callable[[NeuronLaw, int, torch.Generator], Units]
+"""How a law is discretised for the limit: (law, nodes, generator) -> neurons with masses."""
 
 
 def independent(law: NeuronLaw, n: int, stream: torch.Generator) -> Tensor:
     """Draw n iid latents."""
     return law.sample(n, stream)
+
+
+def gauss_nodes(law: NeuronLaw, nodes: int, _stream: torch.Generator) -> Units:
+    """Return the tensor Gauss rule, `nodes` per latent dimension: spectral accuracy, nodes^k nodes in dimension k."""
+    return law.quadrature(nodes)
+
+
+def sobol_nodes(law: NeuronLaw, nodes: int, stream: torch.Generator) -> Units:
+    """Return `nodes` (a power of two) scrambled Sobol points of equal mass: for latents of dimension 3 to about 8."""
+    return Units.sampled(law.scrambled_sobol(nodes, stream))
 
 
 @dataclass(frozen=True)
@@ -50,14 +62,43 @@ class Ansatz:
             found = f"{len(self.laws)} laws of hidden layers and {len(self.kernels)} kernels"
             raise ShapeError(found, "one kernel more than laws, and at least one law", "add or drop a kernel")
 
-    def limit(self, nodes: int, dtype: torch.dtype = torch.float64) -> Network:
-        """Return the infinite-width network on `nodes` quadrature nodes per latent dimension of every hidden layer.
+    def limit(
+        self,
+        nodes: int,
+        dtype: torch.dtype = torch.float64,
+        *,
+        rule: Rule = gauss_nodes,
+        root: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> Network:
+        """Return the infinite-width network on the nodes of a rule, hidden layer by hidden layer.
 
         The residual has mean zero and is integrated out: entries are the mean kernel at pairs of nodes.
+
+        Args:
+            nodes: passed to the rule: nodes per latent dimension for `gauss_nodes`, all nodes for `sobol_nodes`.
+            dtype: dtype of the weights.
+            rule: how each law is discretised.
+            root: root seed of the streams of a random rule.
+            device: where the weights live.
+
+        Raises:
+            LawError: a number of nodes that the rule cannot give.
         """
-        axes = [self._fixed(self.inputs), *(law.quadrature(nodes) for law in self.laws), self._fixed(self.outputs)]
-        weights = [kernel.expected(axes[i + 1], axes[i]).to(dtype) for i, kernel in enumerate(self.kernels)]
-        return Network(tuple(weights), tuple(axis.masses.to(dtype) for axis in axes), self.activation)
+        axes = self.limit_axes(nodes, rule=rule, root=root)
+        pairs = zip(self.kernels, axes[1:], axes[:-1], strict=True)
+        weights = [kernel.expected(rows, columns).to(device, dtype) for kernel, rows, columns in pairs]
+        return Network(tuple(weights), self.masses_of(axes, dtype, device), self.activation)
+
+    def limit_axes(self, nodes: int, *, rule: Rule = gauss_nodes, root: int = 0) -> list[Units]:
+        """Return the L + 1 axes on which `limit` puts its network: the fixed ones and the nodes of the hidden layers.
+
+        Raises:
+            LawError: as in `limit`.
+        """
+        streams = [generator(root, "nodes", layer, nodes) for layer in range(1, len(self.laws) + 1)]
+        hidden = [rule(law, nodes, stream) for law, stream in zip(self.laws, streams, strict=True)]
+        return [Units.fixed(self.inputs), *hidden, Units.fixed(self.outputs)]
 
     def sample(
         self,
@@ -84,15 +125,29 @@ class Ansatz:
         Raises:
             LawError: a number of widths other than of hidden layers, a width below 1, or no seed.
         """
-        drawn = [Units.sampled(latents) for latents in self.latents(widths, seeds, root=root, sampler=sampler)]
-        axes = [self._fixed(self.inputs), *drawn, self._fixed(self.outputs)]
+        axes = self.sampled_axes(widths, seeds, root=root, sampler=sampler)
         weights = []
         for layer, kernel in enumerate(self.kernels, 1):
             mean = kernel.expected(axes[layer], axes[layer - 1]).to(device=device, dtype=dtype)
             streams = [generator(root, "residual", layer, *widths, seed) for seed in seeds]
             weights.append(kernel.add_residual(mean.contiguous(), streams))
-        masses = tuple(axis.masses.to(device=device, dtype=dtype) for axis in axes)
-        return Network(tuple(weights), masses, self.activation)
+        return Network(tuple(weights), self.masses_of(axes, dtype, device), self.activation)
+
+    def sampled_axes(
+        self, widths: Sequence[int], seeds: Sequence[int], *, root: int = 0, sampler: Sampler = independent
+    ) -> list[Units]:
+        """Return the L + 1 axes of the networks that `sample` draws: the fixed ones and the neurons of hidden layers.
+
+        Raises:
+            LawError: as in `sample`.
+        """
+        drawn = [Units.sampled(latents) for latents in self.latents(widths, seeds, root=root, sampler=sampler)]
+        return [Units.fixed(self.inputs), *drawn, Units.fixed(self.outputs)]
+
+    @staticmethod
+    def masses_of(axes: Sequence[Units], dtype: torch.dtype, device: torch.device | str) -> tuple[Tensor, ...]:
+        """Return the masses of axes, as a network holds them."""
+        return tuple(axis.masses.to(device, dtype) for axis in axes)
 
     def latents(
         self, widths: Sequence[int], seeds: Sequence[int], *, root: int = 0, sampler: Sampler = independent
@@ -126,7 +181,3 @@ class Ansatz:
         each = sum(a * b for a, b in pairwise(sizes)) * torch.finfo(dtype).bits // 8
         for part in chunks(seeds, each, budget):
             yield self.sample(widths, part, root=root, sampler=sampler, dtype=dtype, device=device)
-
-    @staticmethod
-    def _fixed(size: int) -> Units:
-        return Units.fixed(size)

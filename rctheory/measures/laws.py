@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import special
+from scipy.stats import qmc
 from torch import Tensor
 
 from rctheory.errors import LawError
@@ -75,22 +77,55 @@ class NeuronLaw(ABC):
     def rule(self, nodes: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the one-dimensional Gauss rule of the law: nodes and masses."""
 
+    def quantile(self, shares: np.ndarray) -> np.ndarray:
+        """Map shares u in (0, 1)^k, (n, k), to latents, coordinate by coordinate: uniform shares get the law mu.
+
+        Raises:
+            LawError: the law has no quantile function of its coordinates.
+        """
+        raise LawError(f"{type(self).__name__} without a quantile function", "one", "use Gauss nodes or iid draws")
+
     def quadrature(self, nodes: int) -> Units:
         """Return the tensor Gauss rule with `nodes` nodes per latent dimension, as neurons with masses.
 
         sum_q p_q phi(z_q) = int phi dmu for every polynomial of degree <= 2 nodes - 1 in each coordinate.
 
         Raises:
-            LawError: `nodes` is not positive.
+            LawError: `nodes` is not positive, or the tensor rule would have more than 2^22 nodes.
         """
         if nodes < 1:
             raise LawError(f"{nodes} quadrature nodes", "at least 1", "ask for more nodes")
+        if nodes**self.dimension > _MOST_NODES:
+            found = f"{nodes} nodes in each of {self.dimension} latent dimensions"
+            raise LawError(found, f"at most {_MOST_NODES} nodes in all", "use fewer nodes or Sobol nodes")
         points, masses = (torch.from_numpy(part) for part in self.rule(nodes))
         grids = torch.meshgrid(*[points] * self.dimension, indexing="ij")
         products = torch.meshgrid(*[masses] * self.dimension, indexing="ij")
         latents = torch.stack([grid.reshape(-1) for grid in grids], dim=-1)
         total = torch.stack(products).prod(dim=0).reshape(-1)
         return Units(latents, total / total.sum())
+
+    def scrambled_sobol(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return n scrambled Sobol points, mapped through the quantiles of the law: (n, k), float64.
+
+        Each point has the law mu, so an average over them is unbiased; its error falls faster than n^(-1/2) for smooth
+        integrands (n^(-3/2) up to logarithms in low dimension), in any dimension, with no rule of n^k nodes.
+
+        Raises:
+            LawError: n is not a power of two: the points would be unbalanced. The law has no quantile function.
+        """
+        if n < 1 or n & (n - 1):
+            raise LawError(f"{n} Sobol points", "a power of two, at least 1", "round it to a power of two")
+        seed = int(torch.randint(2**63 - 1, (1,), generator=generator))
+        engine = qmc.Sobol(self.dimension, bits=_SOBOL_BITS, seed=np.random.default_rng(seed))
+        # Points are dyadic and may be 0: half a cell moves them inside (0, 1), where quantiles are finite.
+        shares = engine.random_base2(n.bit_length() - 1) + 0.5 ** (_SOBOL_BITS + 1)
+        return torch.from_numpy(self.quantile(shares))
+
+
+_MOST_NODES = 1 << 22
+_SOBOL_BITS = 50
+"""Digits of a Sobol point: with half a cell added it is still exact in float64 and below 1."""
 
 
 def _check(n: int, dimension: int) -> None:
@@ -115,6 +150,10 @@ class UniformLaw(NeuronLaw):
         points, weights = np.polynomial.legendre.leggauss(nodes)
         return points, weights / 2
 
+    def quantile(self, shares: np.ndarray) -> np.ndarray:
+        """Return 2 u - 1."""
+        return 2 * shares - 1
+
 
 @dataclass(frozen=True)
 class GaussianLaw(NeuronLaw):
@@ -131,3 +170,7 @@ class GaussianLaw(NeuronLaw):
         """Return probabilists' Gauss-Hermite nodes and normalised weights."""
         points, weights = np.polynomial.hermite_e.hermegauss(nodes)
         return points, weights / math.sqrt(2 * math.pi)
+
+    def quantile(self, shares: np.ndarray) -> np.ndarray:
+        """Return the inverse of the normal distribution function."""
+        return np.asarray(special.ndtri(shares))
