@@ -16,11 +16,21 @@ from torch import Tensor
 
 from proofs.chain import Checked
 from proofs.limit_quadrature import GaussRule
-from proofs.notation import Activation, Expectation, Loss, LossSlope, Partial, Relabelling
+from proofs.notation import (
+    Activation,
+    Dependence,
+    DependenceSlope,
+    Expectation,
+    Loss,
+    LossSlope,
+    Partial,
+    Relabelling,
+)
 from tests.proofs.outcomes import Outcomes
 
 LARGEST = 6  # entries of an array along each axis; every width in the tests is smaller
 FUNCTIONS = {"log": torch.log, "sin": torch.sin, "cos": torch.cos, "floor": torch.floor, "Abs": torch.abs}
+FUNCTIONS |= {"exp": torch.exp, "sign": torch.sign}
 SHAPES = {
     "sigma": (torch.tanh, lambda u: 1 - torch.tanh(u) ** 2),
     "phi": (torch.sin, torch.cos),
@@ -51,6 +61,13 @@ class World:
     def __post_init__(self) -> None:
         self.random = np.random.default_rng(self.seed)
         self.relabelling = [0, *(self.random.permutation(self.sizes.get("axis", 3)) + 1)]
+        self.relabellings: dict[Symbol, list[int]] = {}
+
+    def image(self, slot: int, axis: Symbol) -> int:
+        """Return the relabelled index on the axis with this width."""
+        if axis not in self.relabellings:
+            self.relabellings[axis] = [0, *(int(place) + 1 for place in self.random.permutation(self.sizes[axis.name]))]
+        return self.relabellings[axis][slot]
 
     def entry(self, base: IndexedBase, slots: tuple[Any, ...]) -> Tensor:
         """Return one entry of an array of independent values between 0.4 and 1.6; some are negative."""
@@ -181,7 +198,13 @@ class Evaluator:
         return torch.as_tensor(left == right).double()
 
     def relabelling(self, expr: Relabelling, env: dict[Symbol, Any]) -> Any:
-        return self.world.relabelling[self.integer(expr.args[0], env)]
+        slot = self.integer(expr.args[0], env)
+        return self.world.relabelling[slot] if len(expr.args) == 1 else self.world.image(slot, expr.args[1])
+
+    def dependence(self, expr: Dependence, env: dict[Symbol, Any]) -> Any:
+        parts = (self.value(part, env) / place for place, part in enumerate(expr.args, 1))
+        argument = torch.as_tensor(sum(parts), dtype=torch.float64)
+        return torch.cos(argument) if isinstance(expr, DependenceSlope) else torch.sin(argument)
 
     def function(self, expr: Expr, env: dict[Symbol, Any]) -> Any:
         argument = torch.as_tensor(self.value(expr.args[0], env), dtype=torch.float64)
@@ -197,10 +220,14 @@ class Evaluator:
 
     def limit(self, expr: Limit, env: dict[Symbol, Any]) -> Any:
         variable = expr.args[1]
-        self.world.scalars[variable] = torch.tensor(1e14, dtype=torch.float64, requires_grad=True)
+        powers = [power for power in expr.args[0].atoms(Pow) if power.exp.has(variable)]
+        large = 1e7 if powers else 1e14  # (1 + 1/n)^n loses its digits where 1 + 1/n does
+        self.world.scalars[variable] = torch.tensor(large, dtype=torch.float64, requires_grad=True)
         return self.value(expr.args[0], env)
 
     def integral(self, expr: Integral, env: dict[Symbol, Any]) -> Any:
+        if expr.limits[0][1:] == (-sp.oo, sp.oo):  # a Gaussian density is below 1e-30 beyond 12
+            return self.quadrature(12 * expr.function.subs(expr.limits[0][0], 12 * expr.limits[0][0]), 200, env)
         return self.quadrature(expr.function, 80, env)
 
     def gauss(self, expr: GaussRule, env: dict[Symbol, Any]) -> Any:
@@ -227,6 +254,7 @@ _METHODS: list[tuple[Any, str]] = [
     (LossSlope, "loss_slope"),
     (KroneckerDelta, "delta"),
     (Relabelling, "relabelling"),
+    (Dependence, "dependence"),
     (Expectation, "expectation"),
     (Limit, "limit"),
     (Integral, "integral"),
