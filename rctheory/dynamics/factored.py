@@ -19,7 +19,6 @@ from rctheory.measures.kernels import RCKernel, SeparableKernel
 from rctheory.measures.laws import Units
 from rctheory.numerics import require_finite
 
-
 _PRODUCTS = (Tensor.matmul, Tensor.__matmul__, torch.matmul)
 
 
