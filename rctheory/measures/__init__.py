@@ -10,7 +10,7 @@ from rctheory.measures.distances import (
     wasserstein_line,
 )
 from rctheory.measures.kernels import RCKernel, SeparableKernel, coordinates, leading, trigonometric
-from rctheory.measures.laws import GaussianLaw, NeuronLaw, UniformLaw, Units
+from rctheory.measures.laws import GaussianLaw, NeuronLaw, RademacherLaw, UniformLaw, Units
 from rctheory.measures.samplers import stratified
 from rctheory.measures.signatures import signature_law
 
@@ -22,6 +22,7 @@ __all__ = [
     "Independent",
     "NeuronLaw",
     "RCKernel",
+    "RademacherLaw",
     "SeparableKernel",
     "Stratified",
     "UniformLaw",

@@ -174,3 +174,23 @@ class GaussianLaw(NeuronLaw):
     def quantile(self, shares: np.ndarray) -> np.ndarray:
         """Return the inverse of the normal distribution function."""
         return np.asarray(special.ndtri(shares))
+
+
+@dataclass(frozen=True)
+class RademacherLaw(NeuronLaw):
+    """Independent fair signs, uniform on {-1, 1}^k; its rule is the law itself, exact for any number of nodes asked."""
+
+    dimension: int = 1
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n iid latents: (n, k)."""
+        _check(n, self.dimension)
+        return 2.0 * torch.randint(2, (n, self.dimension), generator=generator).double() - 1
+
+    def rule(self, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the two signs with mass one half each."""
+        return np.array([-1.0, 1.0]), np.array([0.5, 0.5])
+
+    def quantile(self, shares: np.ndarray) -> np.ndarray:
+        """Return -1 below one half and 1 above."""
+        return np.where(shares < 0.5, -1.0, 1.0)
