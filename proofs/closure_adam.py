@@ -65,23 +65,15 @@ def argue(planted: str | None = None) -> Chain:
     chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
     _scale(chain)
     _counterexamples(chain)
+    _path(chain)
     define_gradient(chain)
     _moments(chain)
-    define_decay(chain)
-    _solve(chain)
     twins(
         chain,
         factor=RHO,
         sentence="Two pairs of neurons with equal signature histories make equal steps: the step is a function of the "
         "two histories. Only decay touches the difference of their weights.",
     )
-    residual(
-        chain,
-        factor=Integer(1) if planted == "frozen_residual" else RHO,
-        sentence="With AdamW the residual decays with rho^T.",
-    )
-    chain.define("Adam is the case without decay:", RHO, Integer(1))
-    chain.step("there the residual is frozen.", array("r")[STEPS, i, j, e], array("r")[0, i, j, e])
     return chain
 
 
@@ -103,22 +95,29 @@ def _moments(chain: Chain) -> None:
     )
     chain.step("of its square, too.", SECOND[1, i, j] / (1 - BETA_2), GRADIENT[0, i, j] ** 2)
     chain.define(
-        "The step divides the corrected moments, entry by entry.",
+        "The step S of Adam divides the corrected moments, entry by entry.",
         STEP[t, i, j],
         quotient(FIRST[t + 1, i, j] / (1 - BETA ** (t + 1)), SECOND[t + 1, i, j] / (1 - BETA_2 ** (t + 1))),
     )
 
 
-def _solve(chain: Chain) -> None:
+def _path(chain: Chain) -> None:
+    """Decoupled decay of a weight that takes any steps S, functions of its two neurons."""
     define_path(
         chain,
         ETA * geometric(RHO, STEP[s, i, j]),
-        "A weight is what decay left of its start and of the steps so far.",
+        "A weight takes steps S that its two neurons determine: it is what decay left of its start and of these steps.",
         RHO,
     )
+    residual(
+        chain,
+        factor=Integer(1) if chain.planted == "frozen_residual" else RHO,
+        sentence="Whatever the steps, the residual decays with rho^T under AdamW, and is frozen under Adam, rho = 1.",
+    )
+    define_decay(chain)
     decayed = LAMBDA * (STEP[STEPS, i, j] if chain.planted == "coupled_decay" else W[STEPS, i, j, e])
     chain.step(
-        "Every step adds the quotient and the decoupled decay: this is the path of every weight, at every width.",
+        "Every step subtracts S and the decoupled decay: this is the path of every weight, at every width.",
         W[STEPS + 1, i, j, e],
         W[STEPS, i, j, e] - ETA * STEP[STEPS, i, j] - ETA * decayed,
     )

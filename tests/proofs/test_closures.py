@@ -1,7 +1,6 @@
 """Closures, relabelling, linear networks and balance: every printed step in float64, at random points."""
 
 import importlib
-import itertools
 import tomllib
 from dataclasses import replace
 from functools import cache
@@ -10,9 +9,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sympy import Eq, IndexedBase, Limit, Rational, Symbol
+from latex2mathml.converter import convert
+from scipy.linalg import hadamard
+from sympy import Eq, IndexedBase, Integer, Limit, Rational, Symbol, expand
 
+from proofs.algebra import at_widths, gradient
 from proofs.chain import REGISTRY, Chain
+from proofs.notation import Partial
+from proofs.terms import freshen
+from rctheory.errors import DerivationError
+from rctheory.suite.derivation import Derivation, Scope
 from tests.proofs.evaluator import World, relative_gap
 from tests.proofs.outcomes import Outcomes, draw_outcomes
 
@@ -34,6 +40,7 @@ NAMES = (
 )
 REGISTERED = tomllib.loads(REGISTRY.read_text(encoding="utf-8"))
 CLAIMS = {claim: REGISTERED[claim]["proof"].partition(":")[0] for claim in NAMES}
+PLANTS = [(claim, name) for claim, module in CLAIMS.items() for name in importlib.import_module(module).PLANTS]
 WIDTHS = ("T", "N", "n", "n^-", "n^+", "E", "K", "R", "R^-", "R^+", "d", "Omega")
 
 
@@ -44,8 +51,12 @@ def argument(claim: str) -> Chain:
 
 
 def noise_outcomes(variance: float) -> Outcomes:
-    """Return every outcome of an initial residual and of three steps of noise on 2 x 2 weights, each of two values."""
-    signs = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=16)), dtype=torch.float64)
+    """Return outcomes of an initial residual and of three steps of noise on 2 x 2 weights.
+
+    The claim speaks of first and second moments alone: columns of a Hadamard matrix are signs that are centred and
+    uncorrelated, exactly, over its 32 rows.
+    """
+    signs = torch.from_numpy(hadamard(32)[:, 1:17]).double()
     arrays = {"xi": variance**0.5 * signs[:, :4].reshape(-1, 2, 2), "zeta": signs[:, 4:].reshape(-1, 3, 2, 2)}
     chances = torch.full((len(signs),), 1 / len(signs), dtype=torch.float64)
     return Outcomes({IndexedBase(name, real=True): values for name, values in arrays.items()}, chances)
@@ -87,4 +98,43 @@ def test_the_oracle_sees_a_wrong_relation(claim: str) -> None:
         if isinstance(checked.relation, Eq):
             wrong = Eq(checked.relation.lhs, 2 * checked.relation.rhs + Rational(17, 10), evaluate=False)
             gap, scale = relative_gap(replace(checked, relation=wrong), world_of(claim, 1, 3))
-            assert abs(gap) > 1e-3 * scale, f"step {checked.number} of {claim}"
+            assert abs(gap) > 1e-6 * scale, f"step {checked.number} of {claim}"
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_derive_returns_readable_steps_of_its_claim(claim: str) -> None:
+    derivation = importlib.import_module(CLAIMS[claim]).derive()
+    assert isinstance(derivation, Derivation)
+    assert derivation.claim == claim
+    assert derivation.scope == Scope.DERIVED
+    assert derivation.assumptions
+    for step in derivation.steps:
+        assert step.sentence.strip()
+        assert step.text().strip()
+        assert "Dummy" not in step.text()
+        assert "\n" not in step.text()
+        assert convert(step.latex()).startswith("<math")
+
+
+@pytest.mark.parametrize(("claim", "name"), PLANTS)
+def test_a_planted_error_breaks_a_step(claim: str, name: str) -> None:
+    with pytest.raises(DerivationError, match=rf"step \d+ of {claim}"):
+        importlib.import_module(CLAIMS[claim]).derive(planted=name)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("claim", ["closure.continuity-equation", "closure.linear-gram", "invariant.balance"])
+def test_differentiating_and_setting_the_widths_commute(claim: str, size: int) -> None:
+    """Every derivative of the claim: the sum differentiated and then written out, and the other way round."""
+    sizes = {Symbol(name, integer=True, positive=True): size for name in WIDTHS}
+    free = {Symbol(name, integer=True): Integer(value) for value, names in ((1, "iukx"), (2, "jv")) for name in names}
+    found = 0
+    for checked in argument(claim).checked:
+        chain = Chain(claim, Scope.DERIVED, (), definitions={key: list(v) for key, v in checked.definitions.items()})
+        for partial in checked.relation.atoms(Partial):
+            quantity, target = freshen(chain.unfold(partial.args[0])).xreplace(free), partial.args[1].xreplace(free)
+            after = at_widths(gradient(quantity, target), sizes)
+            before = at_widths(quantity, sizes).diff(target)
+            assert expand(after - before) == 0, f"{partial} in step {checked.number}"
+            found += before != 0
+    assert found

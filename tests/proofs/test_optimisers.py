@@ -65,7 +65,7 @@ def closed_form(
     arrays: dict[str, Tensor] | None = None,
     scalars: dict[str, float] | None = None,
 ) -> Tensor:
-    """Evaluate the closed form of the middle weights that the proof checked when it took a step of the optimiser.
+    """Evaluate the closed form of the middle weights that the proof defines and checks.
 
     Args:
         module: of the proof.
@@ -75,9 +75,6 @@ def closed_form(
         arrays: values of further arrays of the proof; a definition of such an array is set aside.
         scalars: values that differ from the usual ones.
     """
-    checked = next(c for c in argument(module).checked if str(c.relation.lhs).startswith(f"{array}[T + 1, "))
-    extra = arrays or {}
-    known = {head: value for head, value in checked.definitions.items() if str(head) not in extra}
     sizes = {"T": STEPS, "N": DATA, "n": ROWS, "n^-": COLUMNS, "E": 1, "m": 2}
     world = World(0, sizes, {})
     numbers = SCALARS | (scalars or {})
@@ -89,13 +86,19 @@ def closed_form(
         "a": in_time([step[MIDDLE][1] for step in trace.signatures]),
         "q": padded(torch.full((DATA,), 1 / DATA, dtype=torch.float64)),
         "W^0": padded(problem.weights[MIDDLE][..., None]),
-    } | extra
+    } | (arrays or {})
     world.arrays |= {IndexedBase(name, real=True): values for name, values in given_arrays.items()}
+    known = {
+        head: tuple(meanings)
+        for head, meanings in argument(module).definitions.items()
+        if str(head) not in given_arrays
+    }
     evaluator = Evaluator(Checked(0, None, known), world)
-    weight: Expr = checked.relation.lhs
-    row, column = Symbol("i", integer=True), Symbol("j", integer=True)
-    free = {Symbol("e", integer=True): 1}
-    head = weight.base[(Symbol("T", integer=True, positive=True), *weight.indices[1:])]
+    weights = IndexedBase(array, real=True)
+    row, column, value = (Symbol(name, integer=True) for name in "ije")
+    (slots, _, _), *_ = known[weights]
+    head: Expr = weights[(Symbol("T", integer=True, positive=True), row, column, value)[: len(slots)]]
+    free = {value: 1}
     places = [free | {row: i, column: j} for i in range(1, ROWS + 1) for j in range(1, COLUMNS + 1)]
     with torch.no_grad():
         return torch.stack([evaluator.value(head, place) for place in places]).reshape(ROWS, COLUMNS)
