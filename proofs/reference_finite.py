@@ -90,8 +90,9 @@ def _nested(chain: Chain) -> None:
 def _independent(chain: Chain) -> None:
     width_of = 1 / SMALL - 1 / BIG if chain.planted == "nested_independent" else 1 / SMALL + 1 / BIG
     chain.step(
-        "Drawn independently of the reference, the small network differs from it by both errors.",
-        Expectation((mean(VALUE[j], SMALL) - total(VALUE[k], (k, BIG)) / BIG) ** 2),
+        "Drawn independently of the reference, whose units are now n + 1, ..., n + N, the small network differs from "
+        "it by both errors.",
+        Expectation((mean(VALUE[j], SMALL) - Sum(VALUE[k], (k, SMALL + 1, SMALL + BIG)) / BIG) ** 2),
         SPREAD * width_of,
     )
 
