@@ -5,7 +5,7 @@ the limit a layer between two independent matrices starts with equal neurons, an
 this is the middle one of three hidden layers. A structured kernel, or a read-out next to the layer, breaks the tie.
 """
 
-from sympy import Expr, Integer, Rational, Symbol, log
+from sympy import Expr, IndexedBase, Integer, Rational, Symbol, log
 
 from proofs.chain import Chain
 from proofs.laws import stated_exponents
@@ -17,6 +17,7 @@ CLAIM = "init.iid-collapse"
 ASSUMPTIONS = (
     "entries of the two matrices beside the layer independent, centred, identically distributed, variance s^2",
     "mean-field scale and learning rates, full-batch gradient descent; widths and the number of data are symbols",
+    "the layer starts to move only if the activation does not vanish at 0: with tanh the limit does not train at all",
     "at initialisation: exact at every n. Signals below and sensitivities above have second moments",
     "through training: the limit, in which averages of the residual against signals vanish at every step; that they "
     "do, with what training has put into the signals, is supposed and not derived",
@@ -53,6 +54,7 @@ def argue(planted: str | None = None) -> Chain:
     _exponent(chain)
     _limit(chain)
     _step(chain)
+    _first_step(chain)
     _beside_the_read_out(chain)
     return chain
 
@@ -149,14 +151,14 @@ def _limit(chain: Chain) -> None:
     chain.step("All neurons of the layer read the same,", READ[i, x], READ[k, x])
     chain.step("send the same,", SENT[i, x], SENT[k, x])
     if chain.planted == "read_out_above":
-        _read_out(chain)
+        _read_out(chain, SENSITIVITY)
     chain.step("and have the same sensitivity.", SENSITIVITY[i, x], SENSITIVITY[k, x])
 
 
-def _read_out(chain: Chain) -> None:
+def _read_out(chain: Chain, sensitivity: IndexedBase) -> None:
     """Define the sensitivity of a layer beside the read-out: the fixed axis of outputs is summed."""
     heard = total(array("c")[k, i] * array("l")[k, x], (k, OUTPUTS))
-    chain.define("Beside the read-out", SENSITIVITY[i, x], Activation(READ[i, x], 1) * heard)
+    chain.define("Beside the read-out", sensitivity[i, x], Activation(READ[i, x], 1) * heard)
 
 
 def _step(chain: Chain) -> None:
@@ -186,12 +188,28 @@ def _step(chain: Chain) -> None:
     )
 
 
+def _first_step(chain: Chain) -> None:
+    """What the first step does: it needs an activation that does not vanish at 0."""
+    chain.define("At the start w", START[j], Integer(0))
+    chain.define("and v are zero:", UPPER_START[k], Integer(0))
+    chain.step("a neuron reads nothing", READ[i, x], 0)
+    chain.step("and has no sensitivity, so that w", SENSITIVITY[i, x], 0)
+    chain.step("stays where it is.", array("w'")[j], 0)
+    chain.step(
+        "v moves by what the neurons send, sigma(0). An activation with sigma(0) = 0, such as tanh, never starts: the "
+        "limit stays at this point for ever.",
+        array("v'")[k],
+        -ETA * Activation(0) * total(DATUM[x] * ABOVE_SENSITIVITY[k, x], (x, DATA)),
+    )
+
+
 def _beside_the_read_out(chain: Chain) -> None:
-    _read_out(chain)
+    beside = array("delta^o")
+    _read_out(chain, beside)
     readout, slope = array("c"), array("l")
     chain.step(
         "With two hidden layers the layer above is the read-out. Neurons read the same still, but their sensitivities "
         "differ as their read-out weights do: three hidden layers are needed for the collapse.",
-        SENSITIVITY[1, x] - SENSITIVITY[2, x],
+        beside[1, x] - beside[2, x],
         Activation(READ[1, x], 1) * total((readout[k, 1] - readout[k, 2]) * slope[k, x], (k, OUTPUTS)),
     )
