@@ -89,11 +89,11 @@ def _moments(chain: Chain) -> None:
     solve_moment(chain, "The first moment remembers the gradients of the entry,", first)
     solve_moment(chain, "the second moment their squares.", second)
     chain.step(
-        "Corrected for their start, the moments are those of the only gradient after the first step;",
+        "Corrected for their start, the moments after one step are the gradient",
         FIRST[1, i, j] / (1 - BETA),
         GRADIENT[0, i, j],
     )
-    chain.step("of its square, too.", SECOND[1, i, j] / (1 - BETA_2), GRADIENT[0, i, j] ** 2)
+    chain.step("and its square.", SECOND[1, i, j] / (1 - BETA_2), GRADIENT[0, i, j] ** 2)
     chain.define(
         "The step S of Adam divides the corrected moments, entry by entry.",
         STEP[t, i, j],

@@ -33,7 +33,7 @@ from rctheory.suite.derivation import Derivation, Scope
 
 CLAIM = "closure.langevin"
 ASSUMPTIONS = (
-    *COMMON_ASSUMPTIONS,
+    COMMON_ASSUMPTIONS[0],
     "the noise is independent over weights and steps, centred, of variance one, times (2 tau eta)^(1/2)",
     "means are taken given the signatures: exact for the noise of the current step; for older noise it supposes the "
     "limit, where signatures are functions of the latents and no single weight moves them",

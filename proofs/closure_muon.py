@@ -82,7 +82,11 @@ def argue(planted: str | None = None) -> Chain:
     twins(chain, sentence=sentence)
     residual(chain, sentence="The residual is frozen.")
     _rank(chain)
-    chain.differ("Not linear: for one weight U V^T is a sign, and 1 for the gradients 1 and 2.", Integer(1), Integer(2))
+    chain.differ(
+        "Not linear: for one weight U V^T is a sign. The step for the gradient 2 is 1, and twice that for 1 is 2.",
+        Integer(1),
+        Integer(2),
+    )
     return chain
 
 
@@ -183,17 +187,39 @@ def _singular(chain: Chain) -> None:
         total(G[i, j] * (factor * back[j]), (j, COLUMNS)),
         sigma**2 * image[i],
     )
+    coordinates = array("alpha")
+    chain.define(
+        "Take the coordinates of v in the signals;",
+        coordinates[x],
+        total(sqrt(MASS_BELOW[j]) * SIGNAL[t, j, x] * right[j], (j, COLUMNS)),
+    )
+    image_back = total(G[i, j] * left[i], (i, ROWS))
+    chain.step(
+        "the product of the Gram matrices maps them to those of sigma times the image of w under the transpose, that "
+        "is of sigma^2 v: singular values, and with them the coefficients, are functions of the Gram matrices.",
+        total(COLUMN_GRAM[x, u] * ROW_GRAM[u, v] * coordinates[v], (u, DATA), (v, DATA)),
+        sigma * total(sqrt(MASS_BELOW[j]) * SIGNAL[t, j, x] * image_back, (j, COLUMNS)),
+    )
+    _interpolate(chain)
+
+
+def _interpolate(chain: Chain) -> None:
     one, two = Symbol("sigma_1", positive=True), Symbol("sigma_2", positive=True)
     scale = one * two * (one + two)
     cubic = Integer(0) if chain.planted == "not_interpolated" else -1 / scale
-    for value in (one, two):
-        chain.step(
-            "The squares of distinct singular values are distinct, so some odd polynomial is 1 at all of them; for two "
-            "of them it is a cubic. That polynomial maps every v to its left vector, and what is orthogonal to them to "
+    for value, sentence in (
+        (
+            one,
+            "Squares of distinct singular values are distinct, so some odd polynomial is 1 at all of them. For two of "
+            "them it is this cubic, at the first",
+        ),
+        (
+            two,
+            "and at the second. Such a polynomial maps every v to its left vector, and what is orthogonal to all v to "
             "zero: it is U V^T.",
-            (one**2 + one * two + two**2) / scale * value + cubic * value**3,
-            Integer(1),
-        )
+        ),
+    ):
+        chain.step(sentence, (one**2 + one * two + two**2) / scale * value + cubic * value**3, Integer(1))
 
 
 def _solve(chain: Chain) -> None:
@@ -223,8 +249,10 @@ def _rank(chain: Chain) -> None:
         W[STEPS, i, j, e] - W[0, i, j, e],
         Sum(left[i, s, y] * right[s, y, j], (y, 1, DATA), (s, 0, STEPS - 1)),
     )
+    chain.define("With uniform masses on the rows", MASS[i], 1 / ROWS)
+    chain.define("and the columns", MASS_BELOW[j], 1 / COLUMNS)
     chain.step(
-        "With uniform masses the division by their roots is the factor (n n^-)^(1/2): Muon's mean-field rate.",
-        1 / sqrt(Integer(1) / ROWS) / sqrt(Integer(1) / COLUMNS),
+        "the division of U V^T by the roots of the masses is this factor: the mean-field rate of Muon.",
+        1 / _roots(),
         sqrt(ROWS * COLUMNS),
     )

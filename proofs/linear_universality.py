@@ -5,7 +5,7 @@ training, if they start with equal order parameters. Gaussian, sign and uniform 
 features linear in the latent; for quadratic features they are not.
 """
 
-from sympy import Expr, Integer, Integral, Rational, Symbol, exp, oo, pi, sqrt
+from sympy import Add, Expr, Integer, Integral, Rational, Symbol, exp, oo, pi, sqrt
 
 from proofs.chain import Chain
 from proofs.notation import array, indices, total, width
@@ -84,28 +84,26 @@ def _outputs(chain: Chain) -> None:
 
 def _suppose(chain: Chain) -> None:
     """Equal Gram matrices, and the hypotheses of the inductions."""
-    for name in ("G", "G^-", "G^+"):
+    for name, sentence in (
+        ("G", "Suppose that the two laws have equal Gram matrices: of the layer,"),
+        ("G^-", "of the layer below,"),
+        ("G^+", "and of the layer above."),
+    ):
         extra = array("E")[u, v] if chain.planted == "unequal_grams" and name == "G^+" else Integer(0)
-        chain.define(
-            "Suppose that the two laws have equal Gram matrices on every axis.",
-            array(_starred(name))[u, v],
-            array(name)[u, v] + extra,
-            why="hypothesis",
-        )
-    for name in ("B", "B^+", "Q"):
-        chain.define(
-            "Let the order parameters be equal at this step.",
-            array(_starred(name))[u, v],
-            array(name)[u, v],
-            why="hypothesis of the induction over training steps",
-        )
-    for name in ("c^-", "e^+"):
-        chain.define(
-            "Let coordinates below and above be equal, as inputs and slopes of the loss are.",
-            array(_starred(name))[u, x],
-            array(name)[u, x],
-            why="hypothesis of the induction over layers",
-        )
+        chain.define(sentence, array(_starred(name))[u, v], array(name)[u, v] + extra, why="hypothesis")
+    for name, sentence in (
+        ("B", "Let the order parameters be equal at this step of training: of the layer,"),
+        ("B^+", "of the layer above,"),
+        ("Q", "and of the read-out."),
+    ):
+        why = "hypothesis of the induction over training steps"
+        chain.define(sentence, array(_starred(name))[u, v], array(name)[u, v], why=why)
+    for name, sentence in (
+        ("c^-", "Let the coordinates below be equal, as the inputs are,"),
+        ("e^+", "and the dual coordinates above, as the slopes of the loss at equal outputs are."),
+    ):
+        why = "hypothesis of the induction over layers"
+        chain.define(sentence, array(_starred(name))[u, x], array(name)[u, x], why=why)
 
 
 def _compare(chain: Chain) -> None:
@@ -159,7 +157,7 @@ def uniform(power: int, end: Expr) -> Expr:
 
 def signs(power: int) -> Expr:
     """Return a moment of a fair sign."""
-    return (Integer(1) ** power + Integer(-1) ** power) / 2
+    return Add(Rational(1, 2), Rational((-1) ** power, 2), evaluate=False)
 
 
 def _laws(chain: Chain) -> None:
@@ -167,13 +165,12 @@ def _laws(chain: Chain) -> None:
     for power, value in ((1, Integer(0)), (2, Integer(1))):
         for name, moment in (("Gaussian", gaussian(power)), ("uniform, on [-3^(1/2), 3^(1/2)]", uniform(power, end))):
             chain.step(f"Moment of order {power}, {name}:", moment, value)
-        chain.step(
-            f"of order {power}, fair sign: equal Gram matrices for features linear in the latent.", signs(power), value
-        )
+        ending = "fair sign." if power == 1 else "fair sign: equal Gram matrices for features linear in the latent."
+        chain.step(f"Moment of order {power}, {ending}", signs(power), value)
     fourth = Integer(3) if chain.planted == "quadratic" else Rational(9, 5)
-    chain.step("For quadratic features fourth moments enter; uniform,", uniform(4, end), fourth)
-    chain.step("Gaussian,", gaussian(4), Integer(3))
+    chain.step("For quadratic features the moments of order 4 enter: uniform,", uniform(4, end), fourth)
+    chain.step("Gaussian.", gaussian(4), Integer(3))
     chain.differ(
-        "and the three differ: universality is that of the Gram matrices, not of all laws.", Integer(3), fourth
+        "They differ: universality is that of equal Gram matrices, not of all normalised laws.", Integer(3), fourth
     )
-    chain.differ("So does the sign's.", signs(4), fourth)
+    chain.differ("The sign differs from both.", signs(4), fourth)

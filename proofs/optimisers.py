@@ -15,7 +15,8 @@ from proofs.notation import array, index, indices, total, width
 i, j, t, s, x, y, e = indices("i j t s x y e")
 i2, j2 = index("i'"), index("j'")
 ETA, ONE = Symbol("eta", positive=True), Integer(1)
-STEPS, DATA, ROWS, COLUMNS, VALUES = width("T"), width("N"), width("n"), width("n^-"), width("E")
+STEPS = Symbol("T", integer=True, nonnegative=True)  # from 0 on: recursions are checked for the first step, too
+DATA, ROWS, COLUMNS, VALUES = width("N"), width("n"), width("n^-"), width("E")
 W, START, GRADIENT, STEP = array("W"), array("W^0"), array("g"), array("S")
 DELTA, SIGNAL, Q, MASS, MASS_BELOW = array("delta"), array("a"), array("q"), array("p"), array("p^-")
 KERNEL, RESIDUAL, NOISE = array("m"), array("r"), array("zeta")

@@ -41,7 +41,7 @@ NAMES = (
 REGISTERED = tomllib.loads(REGISTRY.read_text(encoding="utf-8"))
 CLAIMS = {claim: REGISTERED[claim]["proof"].partition(":")[0] for claim in NAMES}
 PLANTS = [(claim, name) for claim, module in CLAIMS.items() for name in importlib.import_module(module).PLANTS]
-WIDTHS = ("T", "N", "n", "n^-", "n^+", "E", "K", "R", "R^-", "R^+", "d", "Omega")
+WIDTHS = ("N", "n", "n^-", "n^+", "E", "K", "R", "R^-", "R^+", "d", "Omega")
 
 
 @cache
@@ -66,7 +66,7 @@ def world_of(claim: str, seed: int, size: int) -> World:
     """Return a world whose widths are `size` (2 or 3), one of them smaller, and whose free indices lie inside."""
     size = 2 if claim == "closure.langevin" else size  # the outcomes of the noise are those of 2 x 2 weights
     slots = dict.fromkeys(("i", "j'", "t", "k", "u", "w", "y", "c", "s", "r", "b", "e"), 1)
-    slots |= dict.fromkeys(("j", "i'", "x", "v"), 2)
+    slots |= dict.fromkeys(("j", "i'", "x", "v"), 2) | {"T": size}
     sizes = dict.fromkeys(WIDTHS, size) | {"n^-": 2, "m": 2}
     world = World(seed, sizes, slots, counts=frozenset({"B"} if claim == "closure.sgd" else ()))
     if claim == "closure.sgd":

@@ -75,8 +75,8 @@ def closed_form(
         arrays: values of further arrays of the proof; a definition of such an array is set aside.
         scalars: values that differ from the usual ones.
     """
-    sizes = {"T": STEPS, "N": DATA, "n": ROWS, "n^-": COLUMNS, "E": 1, "m": 2}
-    world = World(0, sizes, {})
+    sizes = {"N": DATA, "n": ROWS, "n^-": COLUMNS, "E": 1, "m": 2}
+    world = World(0, sizes, {"T": STEPS})
     numbers = SCALARS | (scalars or {})
     world.scalars |= {
         Symbol(name, positive=True): torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()
@@ -97,7 +97,7 @@ def closed_form(
     weights = IndexedBase(array, real=True)
     row, column, value = (Symbol(name, integer=True) for name in "ije")
     (slots, _, _), *_ = known[weights]
-    head: Expr = weights[(Symbol("T", integer=True, positive=True), row, column, value)[: len(slots)]]
+    head: Expr = weights[(Symbol("T", integer=True, nonnegative=True), row, column, value)[: len(slots)]]
     free = {value: 1}
     places = [free | {row: i, column: j} for i in range(1, ROWS + 1) for j in range(1, COLUMNS + 1)]
     with torch.no_grad():
