@@ -68,7 +68,7 @@ def _numbering(chain: Chain) -> None:
     stored = (head.place * pairs + pair.place) * members + member.place
     division(
         chain,
-        "Count from 0. Half-split order puts member b_0 of pair j_0 of head n_0 at (2 n_0 + b_0) h + j_0: divided by h,",
+        "Count from 0. Half-split order puts member b_0 of pair j_0 of head n_0 at (2 n_0 + b_0) h + j_0. Divided by h",
         split,
         pairs,
         head.place * members + member.place,
@@ -130,7 +130,7 @@ def score(first: tuple[IndexedBase, IndexedBase], second: tuple[IndexedBase, Ind
 
 def _scores(chain: Chain) -> None:
     chain.step(
-        "A score is a sum over all coordinates and does not see their order: GGUF's scores are those of the rows as they were.",
+        "A score is a sum over all coordinates, blind to their order: GGUF's are those of the rows as they were.",
         score((array("q^i"), array("k^i")), (array("q^I"), array("k^I"))),
         score((array("q^r"), array("k^r")), (array("q^R"), array("k^R"))),
     )

@@ -115,7 +115,7 @@ def _reads(chain: Chain) -> None:
         stored, vector = array(f"C^{name}"), array(f"{name}^*")
         noise = of_zero_sum(array(f"N^{name}")[j, e, h, a, c], e, TILES)
         chain.define(
-            f"The {name} block of the wide c_attn: split each row among the copies of its coordinate, copy each column.",
+            f"The {name} block of the wide c_attn: split rows among the copies of a coordinate, copy columns.",
             stored[j, e, h, a, c],
             shares * C_ATTN[j, column(h, part, c)] + noise,
         )

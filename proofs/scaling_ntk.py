@@ -124,7 +124,7 @@ def _mean_field(chain: Chain) -> None:
     kept, dropped = sums(Integer(1))
     error = kept / SMALL - (kept + dropped) / BIG
     chain.step(
-        "In the mean-field scale 1/n the same residual costs an error that vanishes as m grows: the scale is the cause.",
+        "In the mean-field scale 1/n the same residual costs an error that falls with m: the scale is the cause.",
         Expectation(error**2),
         NOISE * Expectation(SIGNAL[j] ** 2) * (1 / SMALL - 1 / BIG),
     )

@@ -82,7 +82,7 @@ class Layer:
         return self.of(gain)[(*head, c)] * vector[(*head, t, c)] / sqrt(square + EPS)
 
     def score(self) -> Expr:
-        """Return the score of query token t and key token s: rotary pairs (c, c + h), turned by position times theta_c."""
+        """Return the score of query token t and key token s: pairs (c, c + h) turned by position times theta_c."""
         pairs = []
         for letter, head, token in (("qn", self.query, t), ("kn", self.key, s)):
             vector = self.of(letter)

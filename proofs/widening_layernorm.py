@@ -169,47 +169,51 @@ def _writes(chain: Chain) -> None:
 
 
 def _unequal(chain: Chain) -> None:
-    scale, centred, wide = array("s"), array("l"), starred("l")
+    """Copies alone, in unequal numbers: the two variances are not proportional, and no read can make up for it."""
+    scale, wide, constant = array("s"), Symbol("V^m"), Symbol("q", positive=True)
+    moments = (over_copies(scale[i] ** power * X[i] ** power) / COPIES_IN_ALL for power in (1, 2))
+    mean, square = moments
     chain.define(
-        "Conversely let coordinate i have m_i copies of scale s_i, S copies in all, and nothing else. The norm centres",
-        centred[i],
-        X[i] - MEAN,
-    )
-    wide_mean = over_copies(scale[i] * X[i]) / COPIES_IN_ALL
-    chain.define("and the wide norm centres the copies.", wide[i], scale[i] * X[i] - wide_mean)
-    chain.step(
-        "A stream and its negative with l_i = 0 both give the narrow norm's bias: an exact wide norm has the same bias "
-        "and l*_i = 0 wherever l_i = 0, so the two forms are proportional. The slope of l_i is the same in all other "
-        "coordinates,",
-        Partial(centred[1], X[2]),
-        Partial(centred[1], X[3]),
+        "Conversely let coordinate i have m_i copies of scale s_i, S in all, and nothing else: the wide variance is",
+        wide,
+        square - mean**2,
     )
     chain.step(
-        "the slopes of l*_i differ by this: m_j s_j is one constant,",
-        (Partial(wide[1], X[3]) - Partial(wide[1], X[2])) * COPIES_IN_ALL,
-        COPIES[2] * scale[2] - COPIES[3] * scale[3],
+        "Suppose that one read L of the narrow norm, not zero, is a read L* of the wide one, biases apart: L*/R* = L/R "
+        "for every stream. L* vanishes where L does, so L* = c L, and the squares of the roots have the ratio c^2 "
+        "everywhere. Differentiate them twice. In two coordinates the narrow variance gives the same for every pair,",
+        Partial(Partial(VAR, X[1]), X[2]),
+        -2 / WIDTH**2,
     )
-    constant = Symbol("q", positive=True)
+    chain.step(
+        "the wide one products: with three coordinates m_j s_j must be one constant,",
+        Partial(Partial(wide, X[1]), X[2]),
+        -2 * COPIES[1] * scale[1] * COPIES[2] * scale[2] / COPIES_IN_ALL**2,
+    )
     chain.define("say q.", scale[i], constant / COPIES[i])
     chain.step(
-        "The slopes of l_i in its own and in another coordinate have the ratio 1 - D, those of l*_i differ from this "
-        "ratio by the following: every s_i is qD/S, so that all m_i are equal.",
-        Partial(wide[1], X[1]) + (WIDTH - 1) * Partial(wide[1], X[2]),
-        scale[1] - constant * WIDTH / COPIES_IN_ALL,
+        "Twice in one coordinate the narrow variance gives the same for all,",
+        Partial(Partial(VAR, X[1]), X[1]),
+        Partial(Partial(VAR, X[2]), X[2]),
+    )
+    chain.step(
+        "the wide one differs from coordinate to coordinate as the scales do: these are equal, and so are the m_j.",
+        Partial(Partial(wide, X[1]), X[1]) - Partial(Partial(wide, X[2]), X[2]),
+        2 * constant * (scale[1] - scale[2]) / COPIES_IN_ALL,
     )
     _counterexample(chain)
 
 
 def _counterexample(chain: Chain) -> None:
-    one, zero = Integer(1), Integer(0)
-    stream, doubled = (one, zero, -one), (one, one, zero, -one)
+    first, third = array("x'")[1], array("x'")[3]
+    between = (first + third) / 2
     chain.step(
-        "In numbers: the stream (1, 0, -1) is centred to itself, its second coordinate to",
-        stream[1] - sum(stream) / Integer(3),
-        0,
+        "In numbers: three coordinates, the second the mean of all, so that the narrow norm sends its bias. "
+        "Copy the first one twice: the wide norm centres the second to this,",
+        between - (2 * first + between + third) / 4,
+        (third - first) / 8,
     )
+    stream = (Integer(1), Integer(1), Integer(0), Integer(-1))
     chain.differ(
-        "With the first coordinate copied twice the mean is 1/4, and no gain can make the second coordinate 0 again.",
-        doubled[2] - sum(doubled) / Integer(4),
-        zero,
+        "for the stream (1, 0, -1) to -1/4: no gain makes it 0.", stream[2] - sum(stream) / Integer(4), Integer(0)
     )

@@ -14,7 +14,7 @@ from rctheory.suite.derivation import Derivation, Scope
 
 CLAIM = "widening.optimizer-state"
 ASSUMPTIONS = (
-    "a layer of symbolic width whose neurons are copied C_i times, any differentiable activation and loss of all outputs",
+    "a layer of symbolic width, neuron i copied C_i times; any differentiable activation and loss of all outputs",
     "even split and no symmetry-breaking noise: the copies of a neuron stay equal",
     "standard parametrisation: rows are copied, the columns that read them are divided by C_i; mean-field: weights are "
     "copied and masses divided, and the optimiser is fed the gradient over the masses",

@@ -89,12 +89,9 @@ def _balanced(chain: Chain) -> None:
 def _padded(chain: Chain) -> None:
     eta = Symbol("eta", positive=True)
     twice = WIDTH / WIDER if chain.planted == "padding_scaled" else Integer(1)
-    chain.define(
-        "Zero padding: the wide root is eta R, the gain eta gamma,",
-        array("y^0")[i],
-        twice * eta * GAIN[i] * X[i] / (eta * ROOT),
-        why="claim widening.zero-padding",
-    )
+    chain.define("Zero padding: the wide root is", Symbol("R^0"), eta * ROOT, why="claim widening.zero-padding")
+    chain.define("and the gain", array("gamma^0")[i], twice * eta * GAIN[i], why="claim widening.zero-padding")
+    chain.define("The wide norm sends", array("y^0")[i], array("gamma^0")[i] * X[i] / Symbol("R^0"))
     chain.define("and the embedding has zeros on the padding.", array("E^0")[v, p], Integer(0))
     chain.step(
         "The tied head reads what it read, with any gain on the padding: eta is all it needs.",
@@ -104,18 +101,19 @@ def _padded(chain: Chain) -> None:
 
 
 def _layernorm(chain: Chain) -> None:
-    mean, root, factor = Symbol("mu"), Symbol("sigma_r", positive=True), Symbol("phi_k", positive=True)
+    mean, root, factor = Symbol("mu"), Symbol("r", positive=True), Symbol("phi", positive=True)
     wide, further, extra, average = array("y^{L*}"), array("t"), index("e_D"), total(EMBED[v, i], (i, WIDTH)) / WIDTH
     chain.define("LayerNorm sends", array("y^L")[i], GAIN[i] * (X[i] - mean) / ROOT + BIAS[i])
     on_bias = Integer(1) if chain.planted == "bias_copied" else factor
     chain.define(
-        "With k copies of every coordinate its wide root is r R and its gain r gamma, for one number r. "
-        "Put a factor phi on gain and bias of the final norm:",
-        wide[i, c],
-        factor * root * GAIN[i] * (X[i] - mean) / (root * ROOT) + on_bias * BIAS[i],
-        why="claim widening.layernorm",
+        "With k copies of every coordinate its wide root is", Symbol("R^L"), root * ROOT, why="claim widening.layernorm"
     )
-    chain.define("the further coordinates,", extra, WIDER - TILES * WIDTH)
+    chain.define(
+        "and its gain", array("gamma^L")[i], root * GAIN[i], why="claim widening.layernorm, one number r for both"
+    )
+    sent = array("gamma^L")[i] * (X[i] - mean) / Symbol("R^L")
+    chain.define("Put a factor phi on gain and bias of the final norm:", wide[i, c], factor * sent + on_bias * BIAS[i])
+    chain.define("The further coordinates,", extra, WIDER - TILES * WIDTH)
     chain.define("to which the embedding writes its average,", array("E^L")[v, p], average)
     chain.define("send nothing.", further[p], Integer(0), why="claim widening.layernorm, gain and bias 0")
     read = total(EMBED[v, i] * wide[i, c], (c, TILES), (i, WIDTH)) + total(array("E^L")[v, p] * further[p], (p, extra))
@@ -145,7 +143,7 @@ def _scaled_embedding(chain: Chain) -> None:
     chain.define("With a gain that is stored as 1 + w", GAIN[i], 1 + stored[i])
     chain.define("let the final norm store", wide[i], (1 + stored[i]) / sqrt(TILES) - 1)
     chain.step(
-        "The tied head, which has not that root, reads what it read: the final gain is divided by the root of k, not by k.",
+        "The tied head, which has not that root, reads what it read: the final gain is divided by k^(1/2), not by k.",
         total(array("E^S")[v, i] * (1 + wide[i]) * X[i] / ROOT, (c, TILES), (i, WIDTH)),
         array("l")[v],
     )
