@@ -254,6 +254,24 @@ def test_muon_stays_in_the_span_of_signatures(seed: int) -> None:
 
 @given(seed=SEEDS)
 @settings(max_examples=3)
+def test_newton_schulz_stays_in_the_span_of_signatures(seed: int) -> None:
+    """The five quintic iterations of Muon, in float64, on the matrix and on the Gram matrices over the data alone."""
+    problem = Problem.drawn(seed)
+    delta, signal = problem.signatures(problem.weights)[MIDDLE]
+    left, right = delta / (DATA * ROWS**0.5), signal / COLUMNS**0.5
+    rows, columns = left.T @ left, right.T @ right
+    matrix = left @ right.T
+    matrix = matrix / matrix.norm()
+    middle = torch.eye(DATA, dtype=torch.float64) / (rows * columns).sum().sqrt()
+    for _ in range(5):
+        gram, inner = matrix @ matrix.T, middle @ columns @ middle.T @ rows
+        matrix = 3.4445 * matrix + (-4.775 * gram + 2.0315 * gram @ gram) @ matrix
+        middle = 3.4445 * middle + (-4.775 * inner + 2.0315 * inner @ inner) @ middle
+    assert gap(left @ middle @ right.T, matrix) <= 1e-10
+
+
+@given(seed=SEEDS)
+@settings(max_examples=3)
 def test_langevin_noise_adds_up_in_the_residual(seed: int) -> None:
     problem = Problem.drawn(seed)
     stream = torch.Generator().manual_seed(seed)
