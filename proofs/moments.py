@@ -218,9 +218,21 @@ def _components(factors: Sequence[Expr]) -> list[list[Expr]]:
 
 
 def _named(component: Sequence[Expr]) -> Expr:
-    """Return the expectation of a product with its indices renamed in one way: distinct indices, else nothing."""
+    """Return the expectation of a product with its indices renamed in one way: distinct indices, else nothing.
+
+    Indices that occur in different places are told apart by these; the others are tried in every order.
+    """
     body = freshen(Mul(*component))
-    slots = sorted({slot for entry in body.atoms(Indexed) for slot in entry.indices}, key=sp.default_sort_key)
-    names = [canonical_index(9, place) for place in range(len(slots))]
-    forms = (body.xreplace(dict(zip(order, names, strict=True))) for order in itertools.permutations(slots))
+    places: dict[Expr, list[str]] = {}
+    for factor in Mul.make_args(body):
+        for entry in factor.atoms(Indexed):
+            for place, slot in enumerate(entry.indices):
+                places.setdefault(slot, []).append(f"{factor.as_base_exp()[1]} {entry.base} {place}")
+    alike: dict[tuple[str, ...], list[Expr]] = {}
+    for slot in sorted(places, key=sp.default_sort_key):
+        alike.setdefault(tuple(sorted(places[slot])), []).append(slot)
+    groups = [alike[key] for key in sorted(alike)]
+    names = [canonical_index(9, place) for place in range(len(places))]
+    orders = (itertools.chain(*choice) for choice in itertools.product(*map(itertools.permutations, groups)))
+    forms = (body.xreplace(dict(zip(order, names, strict=True))) for order in orders)
     return Expectation(min(forms, key=sp.default_sort_key))
