@@ -107,11 +107,15 @@ def _structured(chain: Chain) -> None:
 
 
 def _exponent(chain: Chain) -> None:
-    deviation, constant = Symbol("D_n"), Symbol("C", positive=True)
+    deviation = Symbol("D_n")
     (rate,) = stated_exponents(CLAIM)
+    chain.define("Let the layer below have n neurons.", BELOW, WIDTH)
     chain.define(
-        "Without the kernel the root mean square of the spread is", deviation, (constant / WIDTH) ** Rational(1, 2)
+        "Without the kernel the root mean square of the spread is",
+        deviation,
+        (NOISE * Expectation(SIGNAL[j] ** 2) / WIDTH) ** Rational(1, 2),
     )
+    chain.step("indeed,", Expectation(spread(array("h")[i])), deviation**2)
     chain.step("and its slope in log n is the exponent of the registry.", WIDTH * Partial(log(deviation), WIDTH), rate)
 
 

@@ -18,12 +18,13 @@ ASSUMPTIONS = (
     "even split and no symmetry-breaking noise: the copies of a neuron stay equal",
     "standard parametrisation: rows are copied, the columns that read them are divided by C_i; mean-field: weights are "
     "copied and masses divided, and the optimiser is fed the gradient over the masses",
-    "learning rate and epsilon may be set for each tensor and neuron (for each tensor, where multiplicities are equal)",
+    "learning rate, decay and epsilon may be set for each tensor and neuron, for equal multiplicities for each tensor",
 )
 PLANTS = {
     "copied_state": "in standard parametrisation the average of the gradient is copied as it is",
     "square_as_gradient": "the average of squares is scaled like the gradient",
     "epsilon_kept": "epsilon is not scaled with the gradient",
+    "decay_kept": "decoupled weight decay keeps its coefficient although the learning rate is scaled",
     "rate_kept": "the learning rate is not scaled with the weight",
     "undivided_columns": "the columns that read the copies are copied whole",
     "raw_gradient": "in mean-field parametrisation the optimiser is fed the gradient without division by the masses",
@@ -195,6 +196,14 @@ def _training(chain: Chain) -> None:
         "a copy alpha W stays alpha times the weight.",
         ALPHA * weight - Symbol("eta^*") * wide,
         ALPHA * (weight - ETA * narrow),
+    )
+    decay = Symbol("lambda", positive=True)
+    wide_decay = decay if chain.planted == "decay_kept" else decay / ALPHA
+    chain.define("Decoupled weight decay, which the learning rate multiplies, needs", Symbol("lambda^*"), wide_decay)
+    chain.step(
+        "to stay the same part of the weight.",
+        ALPHA * weight - Symbol("eta^*") * (wide + Symbol("lambda^*") * ALPHA * weight),
+        ALPHA * (weight - ETA * (narrow + decay * weight)),
     )
     chain.define("Gradient descent and momentum need", Symbol("eta^*"), ETA * ALPHA / RHO)
     chain.step(

@@ -61,7 +61,7 @@ def world_of(claim: str, checked: Checked, seed: int, size: int) -> World:
     if claim == "widening.layernorm":
         world.sizes["D"] = 3  # what is claimed of unequal multiplicities needs three coordinates
     if claim == "init.iid-collapse":
-        world.sizes |= {"n_1": 2, "n_2": 2, "n_3": 2}
+        world.sizes |= {"n_1": 2, "n_2": 2, "n_3": 2, "n": 2}
         slots["j"] = 1  # j and k are two neurons of one axis, and so are i and k
         world.outcomes = collapse_outcomes(world.scalar(Symbol("s", positive=True)).item(), seed)
     if claim == "scaling.ntk":

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.proofs.layers import gap, generator, seeds
+from tests.proofs.layers import Decoder, gap, generator, rmsnorm, seeds, tokens_of
+from tests.proofs.test_widening_rmsnorm import balanced
 
-RATE, EPS = 0.05, 0.01  # epsilon large, so that a wrong one is seen
+RATE, DECAY, EPS = 0.05, 0.3, 0.01  # epsilon large, so that a wrong one is seen
 multiplicities = st.lists(st.integers(1, 4), min_size=2, max_size=4)
 
 
@@ -67,16 +68,16 @@ def copied(layer: Layer, copies: list[int], *, mean_field: bool = False) -> tupl
     return wide, [*source, *(len(copies) + unit for unit in source)], factors
 
 
-def adam(layer: Layer, factors: list[float] | None = None, *, follow_eps: bool = True) -> torch.optim.Adam:
-    """Return Adam, its epsilon times rho and its rate times alpha for each parameter; alpha is 1/C for columns."""
+def adam(layer: Layer, factors: list[float] | None = None, *, follow_eps: bool = True) -> torch.optim.AdamW:
+    """Return AdamW with epsilon times rho, rate times alpha and decay over alpha; alpha is 1/C for columns."""
     count = len(layer.masses)
     rho = factors or [1.0] * (2 * count)
     alpha = [1.0] * count + rho[:count]
     groups = [
-        {"params": [parameter], "lr": RATE * a, "eps": EPS * (r if follow_eps else 1)}
+        {"params": [parameter], "lr": RATE * a, "weight_decay": DECAY / a, "eps": EPS * (r if follow_eps else 1)}
         for parameter, a, r in zip(layer.parameters, alpha, rho, strict=True)
     ]
-    return torch.optim.Adam(groups, betas=(0.7, 0.9))
+    return torch.optim.AdamW(groups, betas=(0.7, 0.9))
 
 
 def scaled_state(state: dict[str, Tensor], rho: float) -> dict[str, Tensor]:
@@ -137,3 +138,29 @@ def test_state_of_a_longer_run_is_the_scaled_state(copies: list[int], seed: int)
     for parameter, unit, rho in zip(wide.parameters, sources, factors, strict=True):
         expected = rho * optimizer.state[narrow.parameters[unit]]["momentum_buffer"]
         assert gap(wide_optimizer.state[parameter]["momentum_buffer"], expected) <= 1e-10
+
+
+def gradients(decoder: Decoder, words: Tensor) -> list[tuple[str, Tensor]]:
+    """Return the gradient of a cross-entropy loss in every tensor of a decoder, with its role on the residual axis."""
+    tensors = [("embed", decoder.embed), ("read", decoder.head), *(("gain", gain) for gain in decoder.gains)]
+    for layer in decoder.layers:
+        tensors += [("write" if name in ("o", "down") else "read", tensor) for name, tensor in sorted(layer.items())]
+    for _, tensor in tensors:
+        tensor.requires_grad_()
+    torch.nn.functional.cross_entropy(decoder.logits(words), words).backward()
+    return [(role, tensor.grad) for role, tensor in tensors]
+
+
+@given(copies=multiplicities, seed=seeds)
+def test_gradients_of_a_widened_stream(copies: list[int], seed: int) -> None:
+    """The residual axis too: copies of scale alpha have rho = 1/(m alpha) times the gradient, without noise."""
+    decoder, words = Decoder.drawn(rmsnorm, len(copies), seed), tokens_of(seed)
+    count = torch.tensor(copies, dtype=torch.float64)
+    source = torch.arange(len(copies)).repeat_interleave(count.long())
+    scale = torch.sqrt(len(source) / len(copies) / count)
+    wide = gradients(balanced(decoder, copies, seed, noise=0.0), words)
+    for (role, found), (_, narrow) in zip(wide, gradients(decoder, words), strict=True):
+        alpha = {"read": 1 / count, "gain": 1 / scale}.get(role, scale)
+        rho = (1 / (count * alpha))[source]
+        expected = rho[:, None] * narrow[source] if role == "write" else rho * narrow[..., source]
+        assert (found - expected).abs().max() <= 1e-10 * max(expected.abs().max(), 1e-3)

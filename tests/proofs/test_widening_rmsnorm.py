@@ -9,8 +9,10 @@ from tests.proofs.layers import Decoder, gap, generator, rmsnorm, seeds, tokens_
 multiplicities = st.lists(st.integers(1, 4), min_size=2, max_size=7)
 
 
-def balanced(decoder: Decoder, copies: list[int], seed: int, balance: float | None = None) -> Decoder:
-    """Widen by the rules of the claim, with noise on shares and reads; `balance` replaces every scale."""
+def balanced(
+    decoder: Decoder, copies: list[int], seed: int, balance: float | None = None, noise: float = 1.0
+) -> Decoder:
+    """Widen by the rules of the claim, with `noise` on shares and reads; `balance` replaces every scale."""
     count = torch.tensor(copies, dtype=torch.float64)
     source = torch.arange(len(copies)).repeat_interleave(count.long())
     ratio = len(source) / len(copies)
@@ -18,8 +20,8 @@ def balanced(decoder: Decoder, copies: list[int], seed: int, balance: float | No
     draw = generator(seed)
 
     def read(weight: torch.Tensor) -> torch.Tensor:
-        shares = 1 / count[source] + zero_sum(draw(len(source)), source)
-        return shares * weight[..., source] + zero_sum(draw(*weight.shape[:-1], len(source)), source)
+        shares = 1 / count[source] + noise * zero_sum(draw(len(source)), source)
+        return shares * weight[..., source] + noise * zero_sum(draw(*weight.shape[:-1], len(source)), source)
 
     return decoder.widened(
         write=lambda weight: scale[:, None] * weight[source],
