@@ -68,7 +68,8 @@ def _numbering(chain: Chain) -> None:
     stored = (head.place * pairs + pair.place) * members + member.place
     division(
         chain,
-        "Count from 0. Half-split order puts member b_0 of pair j_0 of head n_0 at (2 n_0 + b_0) h + j_0. Divided by h",
+        "Count from 0, with 2 = b_0 + 1 + b' members and h = j_0 + 1 + j' pairs. Half-split order puts member b_0 of "
+        "pair j_0 of head n_0 at (2 n_0 + b_0) h + j_0. Divided by h",
         split,
         pairs,
         head.place * members + member.place,

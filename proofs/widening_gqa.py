@@ -136,8 +136,8 @@ def _copy_head(chain: Chain, wide: Layer, narrow: Layer, sentence: str, key: Hea
     wide.define(chain)
     scores = narrow.of("S")[(*narrow.query, t, s)]
     chain.step(sentence, wide.of("S")[(*wide.query, t, s)], scores)
-    chain.define("which from now on are what they are,", scores, narrow.of("A")[(*narrow.query, t, s)], why="a name")
-    chain.define("in source and copy.", wide.of("S")[(*wide.query, t, s)], scores, why="the step above")
+    chain.define("Give these scores a name,", scores, narrow.of("A")[(*narrow.query, t, s)], why="a name")
+    chain.define("the same one in the copy.", wide.of("S")[(*wide.query, t, s)], scores, why="the step above")
 
 
 def _split(chain: Chain, wide: Layer, copy: Symbol, size: Expr, *, whole: bool) -> None:
@@ -153,7 +153,7 @@ def _split(chain: Chain, wide: Layer, copy: Symbol, size: Expr, *, whole: bool) 
 
 def _copy_groups(chain: Chain) -> None:
     _copy_head(
-        chain, GROUPED, NARROW, "First way: copy whole groups, group g m_g times. A copy of a head has its scores,"
+        chain, GROUPED, NARROW, "First way: copy whole groups, group g m_g times. A copy of a head has its scores."
     )
     chain.step("It takes the same from the past,", GROUPED.of("o")[g, a, r, t, c], NARROW.of("o")[g, r, t, c])
     _split(chain, GROUPED, a, COPIES[g], whole=chain.planted == "group_undivided")
@@ -166,12 +166,15 @@ def _copy_groups(chain: Chain) -> None:
 
 def _copy_queries(chain: Chain) -> None:
     _define_scores(chain, NARROW)
-    size, sentence = COPIES_OF_QUERY[g, r], "Second way: copy query r of group g n_gr times. The copies share the key,"
+    size, sentence = (
+        COPIES_OF_QUERY[g, r],
+        "Second way: copy query r of group g n_gr times. They share the key, and have the scores.",
+    )
     _copy_head(chain, REPEATED, NARROW, sentence)
-    chain.step("and the values:", REPEATED.of("o")[g, r, b, t, c], NARROW.of("o")[g, r, t, c])
+    chain.step("They share the values,", REPEATED.of("o")[g, r, b, t, c], NARROW.of("o")[g, r, t, c])
     _split(chain, REPEATED, b, size, whole=chain.planted == "query_undivided")
     chain.step(
-        "the layer writes what it wrote.",
+        "and the layer writes what it wrote.",
         REPEATED.writes((b, size), (r, QUERIES), (g, GROUPS)),
         NARROW.writes((r, QUERIES), (g, GROUPS)),
     )
@@ -186,14 +189,14 @@ def _unshare(chain: Chain) -> None:
     key = (a,) if chain.planted == "key_of_other_group" else (g,)
     sentence = (
         "Third way: let the queries of a group come in B parts of Q, and repeat the key and value of the group for "
-        "each part. A query meets the same key as before,"
+        "each part. A query meets the same key as before."
     )
     _copy_head(chain, UNSHARED, PARTED, sentence, key)
     divisor = PARTS if chain.planted == "unshared_divided" else Integer(1)
     chain.define("Keep its output columns:", UNSHARED.of("O")[i, g, a, r, c], PARTED.of("O")[i, g, a, r, c] / divisor)
     axes = ((r, QUERIES), (a, PARTS), (g, GROUPS))
     chain.step(
-        "no head is counted twice, nothing is split, and the layer writes what it wrote.",
+        "No head is counted twice, nothing is split, and the layer writes what it wrote.",
         UNSHARED.writes(*axes),
         PARTED.writes(*axes),
     )
