@@ -103,7 +103,7 @@ def _projections(chain: Chain) -> None:
 
 
 def _relabelled(chain: Chain) -> None:
-    moved = Relabelling(h)
+    moved = Relabelling(h, HEADS)
     block = SIZE if chain.planted == "wrong_block" else 3 * SIZE
     for part, name in enumerate(PARTS):
         chain.step(

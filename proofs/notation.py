@@ -144,19 +144,17 @@ class Expectation(Expr):  # type: ignore[misc]
 class Relabelling(Function):  # type: ignore[misc]
     """A permutation of an axis, evaluated at an index: a bijection of the index set and nothing else is known.
 
-    `Relabelling(i)` where one axis is relabelled; `Relabelling(i, n)`, with the width of the axis, where several are,
-    each in its own way: that one is undone under a sum over its whole axis only.
+    `Relabelling(i, n)` names the width n of its axis: axes are relabelled each in its own way, and a relabelling is
+    undone under a sum over its whole axis only.
     """
 
-    nargs = (1, 2)
+    nargs = 2
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
-        axis = rf"_{{{printer._print(self.args[1])}}}" if len(self.args) == 2 else ""
-        return rf"\pi{axis}({printer._print(self.args[0])})"
+        return rf"\pi_{{{printer._print(self.args[1])}}}({printer._print(self.args[0])})"
 
     def _sympystr(self, printer: Any) -> str:
-        axis = f"_{printer._print(self.args[1])}" if len(self.args) == 2 else ""
-        return f"pi{axis}({printer._print(self.args[0])})"
+        return f"pi_{printer._print(self.args[1])}({printer._print(self.args[0])})"
 
 
 class Dependence(Function):  # type: ignore[misc]

@@ -138,7 +138,7 @@ def _reindex(term: Term, limit: Limit) -> Term | None:
     if len(images) != 1:
         return None
     image, marker = images.pop(), Dummy("image")
-    if len(image.args) == 2 and limit[1:] != (1, image.args[1]):
+    if limit[1:] != (1, image.args[1]):
         return None  # a bijection of its axis, not of a part of it
     marked = [factor.xreplace({image: marker}) for factor in term.factors]
     if any(factor.has(limit[0]) for factor in marked):

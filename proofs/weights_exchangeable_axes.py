@@ -67,9 +67,9 @@ def _gated(gate: IndexedBase, up: IndexedBase, down: IndexedBase) -> Expr:
 
 def _ffn_units(chain: Chain) -> None:
     gate, up, down = array("G"), array("U"), array("D")
-    column = u if chain.planted == "columns_left" else Relabelling(u)
-    chain.define("Relabel the FFN units: the rows of the gate,", relabelled("G")[u, r], gate[Relabelling(u), r])
-    chain.define("the rows of up,", relabelled("U")[u, r], up[Relabelling(u), r])
+    column = u if chain.planted == "columns_left" else Relabelling(u, UNITS)
+    chain.define("Relabel the FFN units: the rows of the gate,", relabelled("G")[u, r], gate[Relabelling(u, UNITS), r])
+    chain.define("the rows of up,", relabelled("U")[u, r], up[Relabelling(u, UNITS), r])
     chain.define("and the columns of down.", relabelled("D")[i, u], down[i, column])
     chain.step(
         "The layer is a sum over the units, and the same sum in another order.",
@@ -91,17 +91,17 @@ def _residual_axis(chain: Chain) -> None:
     chain.define(
         "Relabel the residual axis: the stream, as embedding columns or earlier blocks write it,",
         stream[i],
-        X[Relabelling(i)],
+        X[Relabelling(i, WIDTH)],
         why="relabelling, then hypothesis of the induction over blocks",
     )
-    gain = i if chain.planted == "gain_left" else Relabelling(i)
+    gain = i if chain.planted == "gain_left" else Relabelling(i, WIDTH)
     chain.define("the gain,", relabelled("gamma")[i], GAIN[gain])
-    chain.define("the columns of every matrix that reads,", relabelled("R")[u, i], read[u, Relabelling(i)])
-    chain.define("and the rows of every matrix that writes.", relabelled("O")[i, u], write[Relabelling(i), u])
+    chain.define("the columns of every matrix that reads,", relabelled("R")[u, i], read[u, Relabelling(i, WIDTH)])
+    chain.define("and the rows of every matrix that writes.", relabelled("O")[i, u], write[Relabelling(i, WIDTH), u])
     chain.define("The relabelled norm.", scale, (EPS + total(stream[r] ** 2, (r, WIDTH)) / WIDTH) ** Rational(-1, 2))
     chain.step("The root mean square does not see the relabelling,", scale, RMS)
     normed = relabelled("gamma")[i] * stream[i] * scale
-    chain.step("the normed stream is relabelled,", normed, NORMED[Relabelling(i)])
+    chain.step("the normed stream is relabelled,", normed, NORMED[Relabelling(i, WIDTH)])
     chain.step(
         "a read, and the head with it, is unchanged,",
         total(relabelled("R")[u, i] * normed, (i, WIDTH)),
@@ -113,7 +113,7 @@ def _residual_axis(chain: Chain) -> None:
     chain.step(
         "the relabelled stream: the induction climbs from block to block.",
         stream[i] + total(relabelled("O")[i, u] * value[u], (u, UNITS)),
-        array("x^+")[Relabelling(i)],
+        array("x^+")[Relabelling(i, WIDTH)],
     )
 
 
@@ -126,8 +126,8 @@ def _attention(value: IndexedBase, out: IndexedBase) -> Expr:
 
 def _value_coordinates(chain: Chain) -> None:
     value, out = array("V"), array("Q")
-    column = c if chain.planted == "output_left" else Relabelling(c)
-    chain.define("Relabel the coordinates of the values of one group,", relabelled("V")[c, r], value[Relabelling(c), r])
+    column = c if chain.planted == "output_left" else Relabelling(c, HEAD_WIDTH)
+    chain.define("Relabel the coordinates of the values of one group,", relabelled("V")[c, r], value[Relabelling(c, HEAD_WIDTH), r])
     chain.define("and the output columns of each of its heads.", relabelled("Q")[i, g, c], out[i, g, column])
     chain.step(
         "Attention mixes tokens, not coordinates: value coordinates are exchangeable inside a head.",
@@ -137,7 +137,7 @@ def _value_coordinates(chain: Chain) -> None:
     head, columns = array("o"), array("P")
     chain.step(
         "Whole heads can be relabelled, with their output columns;",
-        total(columns[i, Relabelling(g), c] * head[Relabelling(g), c], (g, HEADS), (c, HEAD_WIDTH)),
+        total(columns[i, Relabelling(g, HEADS), c] * head[Relabelling(g, HEADS), c], (g, HEADS), (c, HEAD_WIDTH)),
         total(columns[i, g, c] * head[g, c], (g, HEADS), (c, HEAD_WIDTH)),
     )
 
@@ -177,7 +177,7 @@ def _query_coordinates(chain: Chain) -> None:
     angles = theta * t, theta * s
     chain.step(
         "Where nothing rotates, a score is a sum over coordinates, blind to a relabelling of query and key rows.",
-        total(query[Relabelling(c)] * key[Relabelling(c)], (c, HEAD_WIDTH)),
+        total(query[Relabelling(c, HEAD_WIDTH)] * key[Relabelling(c, HEAD_WIDTH)], (c, HEAD_WIDTH)),
         total(query[c] * key[c], (c, HEAD_WIDTH)),
     )
     dot, cross = query[1] * key[1] + query[2] * key[2], query[1] * key[2] - query[2] * key[1]

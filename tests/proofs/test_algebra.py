@@ -100,10 +100,12 @@ def test_a_sum_over_time_splits_off_its_last_step() -> None:
 
 
 def test_a_relabelling_vanishes_only_when_every_use_is_relabelled() -> None:
-    image = Relabelling(i)
+    image = Relabelling(i, N)
     assert difference(total(A[image] * Activation(B[image]), (i, N)), total(A[i] * Activation(B[i]), (i, N))) == 0
     assert difference(total(A[image] * B[i], (i, N)), total(A[i] * B[i], (i, N))) != 0
     assert difference(A[image], A[i]) != 0
+    part = [total(entry, (i, N - 1)) for entry in (A[image], A[i])]
+    assert difference(*part) != 0  # a bijection of the axis, not of a part of it
 
 
 def test_powers_and_roots_of_sums() -> None:
