@@ -6,9 +6,9 @@ must be, family-wise over the whole claim.
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from rctheory.checkpoints.sources import open_checkpoint
+from rctheory.checkpoints.sources import open_checkpoint, require_packaged
 from rctheory.inspection.hypotheses import Hypothesis, Kind, hypotheses
 from rctheory.inspection.inspection import ignore_progress
 from rctheory.inspection.norms import collect_norms
@@ -118,5 +118,10 @@ def _score_map(tested: list[Hypothesis], tests: dict[str, PermutationTest], laye
     return Table("z of the lag-1 autocorrelation of log norms, inside its permutations", rows, tuple(columns), values)
 
 
-EXPERIMENT = Experiment("Exact permutation tests of every axis of a trained Llama-architecture model", _measure)
-SORTED_ROWS = Experiment("The rows of one feed-forward matrix sorted by norm, the others left alone", _measure_sorted)
+_INSTALLED = partial(require_packaged, MODEL)
+EXPERIMENT = Experiment(
+    "exact permutation tests of every axis of a trained Llama-architecture model", _measure, _INSTALLED
+)
+SORTED_ROWS = Experiment(
+    "the rows of one feed-forward matrix sorted by norm, the others left alone", _measure_sorted, _INSTALLED
+)

@@ -35,7 +35,7 @@ def _curve(context: Context, name: str, problem: Regression, planted: Planted | 
     hidden = len(problem.ansatz.laws)
     points = []
     for n in context.choose(smoke=SMOKE_WIDTHS, ci=WIDTHS, full=FULL_WIDTHS):
-        most = 24 if planted else context.choose(smoke=768, ci=1024, full=4096)
+        most = 24 if planted else context.choose(smoke=768, ci=512, full=4096)
         seeds = max(24, min(most, most * 128 // n))
         context.report_progress(f"{name}, width {n}")
         squares = []

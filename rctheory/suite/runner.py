@@ -64,6 +64,7 @@ def check_links(claim: Claim, *, controls: bool) -> None:
 
     Raises:
         RegistryError: a link that dangles, or whose object is of the wrong kind.
+        RcError: something that an experiment requires is missing.
     """
     for where, link in claim.links().items():
         if "controls" in where and not controls:
@@ -75,6 +76,8 @@ def check_links(claim: Claim, *, controls: bool) -> None:
         elif not isinstance(target, Experiment):
             found = f"{where} = {link} is a {type(target).__name__}"
             raise RegistryError(found, "an Experiment", "wrap it in rctheory.suite.experiment.Experiment")
+        else:
+            target.requires()
 
 
 def _guarded(job: Job, record: ClaimRecord) -> ClaimRecord:

@@ -39,6 +39,14 @@ def test_exit_code_of_verify(toy, shell, experiment, control, code):
     assert "Traceback" not in out
 
 
+def test_what_an_experiment_requires_is_checked_before_any_work(toy, shell):
+    toy.claim("toy.fine").claim("toy.one", "NEEDY")
+    code, out, err = shell("verify", "--workers", 0)
+    assert (code, out) == (2, "")
+    assert err == "rctheory: no data set; expected it to be installed; install it\n"
+    assert not (toy.folder / "reports/run/evidence.json").exists()
+
+
 def test_a_plant_that_is_not_caught_fails_the_run(toy, shell):
     toy.proof("toy.square", factor="1")
     code, out, _ = shell("verify", "--workers", 0)

@@ -48,6 +48,13 @@ CRASH = raising(ZeroDivisionError("division by zero"))
 TOLD = Experiment("tells", messages)
 STEEP, FLAT, HALVED = slope(-0.5), slope(0.0), slope(-0.25)
 NUMBER = 3
+
+
+def absent():
+    raise NumericsError("no data set", "it to be installed", "install it")
+
+
+NEEDY = Experiment("needs a data set", GOOD.run, absent)
 """
 
 PROOF = """
