@@ -20,14 +20,14 @@ Planted = Callable[[Network], Network]
 def _ladder(context: Context, *, control: bool) -> list[tuple[int, int]]:
     """Return widths, each four times the one before, with their numbers of seeds."""
     widths = context.choose(
-        smoke=[20, 80, 320, 1280, 5120, 20480],
+        smoke=[16, 64, 256, 1024, 4096, 16384],
         ci=[100, 400, 1600, 6400, 25600, 102400],
         full=[250 * 4**k for k in range(6)] + [1_000_000],
     )
-    most, work = context.choose(smoke=(64, 20_000), ci=(128, 100_000), full=(1024, 16_000_000))
+    most, work = context.choose(smoke=(64, 15_000), ci=(128, 40_000), full=(1024, 16_000_000))
     if control:
         return [(n, 4) for n in widths[:5]]
-    return [(n, max(3, min(most, work // n))) for n in widths]
+    return [(n, max(6, min(most, work // n))) for n in widths]
 
 
 def _measure(context: Context, planted: Planted | None = None) -> Measurement:
@@ -68,13 +68,11 @@ def _errors(
 
 def _linear(problem: Regression, first: Influence, n: int, seeds: int, root: int) -> Tensor:
     """Return the first-order part of the same errors: sum_l mean_i IF_l(z^l_i), (seeds, outputs)."""
+    nodes = [law.rule(NODES)[0] for law in problem.ansatz.laws]
     rows = []
     for seed in range(seeds):
         latents = problem.ansatz.latents((n, n), [seed], root=root)
-        parts = [
-            first.at(layer, law.rule(NODES)[0], z[0, :, 0]).mean(dim=-1)
-            for layer, (law, z) in enumerate(zip(problem.ansatz.laws, latents, strict=True))
-        ]
+        parts = [first.at(layer, nodes[layer], z[0, :, 0]).mean(dim=-1) for layer, z in enumerate(latents)]
         rows.append(torch.stack(parts).sum(dim=0))
     return torch.stack(rows)
 
