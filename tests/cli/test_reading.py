@@ -39,7 +39,10 @@ def test_prove_prints_the_steps_in_three_formats(toy, shell):
     assert "(x + 1)**2 = x**2 + 2*x + 1" in text
     assert "planted: a wrong factor: caught" in text
     assert r"\left(x + 1\right)^{2}" in shell("prove", "--format", "latex")[1]
-    assert json.loads(shell("prove", "--format", "json")[1])["toy.square"]["proof"]["status"] == "derived"
+    (proof,) = json.loads(shell("prove", "--json")[1])
+    assert (proof["claim"], proof["status"], proof["assumptions"]) == ("toy.square", "derived", ["x real"])
+    assert [step["sentence"] for step in proof["steps"]] == ["Expand."]
+    assert json.loads(shell("prove", "--format", "json")[1])[0]["claim"] == "toy.square"
 
 
 def test_prove_is_loud_about_a_step_that_does_not_hold(toy, shell):
