@@ -116,8 +116,7 @@ def _null(chain: Chain) -> None:
 
 def _signal(chain: Chain) -> None:
     chain.step(
-        "For any row-column array the mean is that of one cycle: the sum of the fourth powers of the singular values "
-        "of its mean kernel.",
+        "For any row-column array the mean is that of one cycle of distinct rows and columns.",
         Expectation(four_cycle(cycle(SIGNAL))),
         Expectation(cycle(SIGNAL)),
     )

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from sympy import Expr, IndexedBase, Limit, Rational, Symbol, log, oo
 
-from proofs.chain import Chain
-from proofs.laws import Conditioned, OtherNeuron, stated_exponents
+from proofs.chain import Chain, registered_rate
+from proofs.laws import Conditioned, OtherNeuron
 from proofs.notation import Expectation, Partial, array, indices, total, width
 from rctheory.suite.derivation import Derivation, Scope
 
@@ -128,10 +128,10 @@ def _bilinear(chain: Chain) -> None:
 
 def _exponent(chain: Chain) -> None:
     constant, rest = Symbol("v", positive=True), Symbol("v'", positive=True)
-    variance, root = stated_exponents(CLAIM)
+    root = registered_rate(CLAIM)
     power = 1 if chain.planted == "variance_for_root" else Rational(1, 2)
     error = constant / WIDTH**2 + rest / WIDTH**3
     slope = Limit(WIDTH * Partial(log(error), WIDTH), WIDTH, oo)
-    chain.step("The slope of log variance against log n tends to", slope, variance)
+    chain.step("The slope of log variance against log n tends to", slope, 2 * root)
     rooted = Limit(WIDTH * Partial(log(error**power), WIDTH), WIDTH, oo)
     chain.step("and that of the root mean square to half of it: the rates of the registry.", rooted, root)

@@ -96,7 +96,9 @@ def _lipschitz(chain: Chain) -> None:
         LIPSCHITZ**2 * near[k] ** 2 - room[k],
     )
     square = LIPSCHITZ if chain.planted == "root_of_bound" else LIPSCHITZ**2
-    chain.order("So, before and after taking means,", gap[k], LIPSCHITZ**2 * near[k] ** 2)
+    chain.order(
+        "So it is at most this, and so are the means of both over the two points;", gap[k], LIPSCHITZ**2 * near[k] ** 2
+    )
     point, size = array("z"), 1 if chain.planted == "mean_of_strata" else WIDTH
     chain.step(
         "and two points of one stratum are this near in mean square.",
@@ -142,8 +144,7 @@ def _square(chain: Chain) -> None:
         (2 * COUNT + 1) ** 2 / Integer(12) + Rational(1, 180),
     )
     chain.step(
-        "So n^3 times the variance tends to the mean of phi'^2 over 12, as for every smooth phi (its slope is nearly "
-        "constant in a small stratum).",
+        "So n^3 times the variance tends to the mean of phi'^2 over 12: steep strata count more.",
         Limit(WIDTH**3 * closed[WIDTH] / WIDTH**6, WIDTH, oo),
         Integral((2 * x) ** 2 / 12, (x, 0, 1)),
     )

@@ -8,8 +8,8 @@ a network with quadratic activation.
 
 from sympy import Add, Expr, Integer, Limit, Rational, Symbol, log, oo
 
-from proofs.chain import Chain
-from proofs.laws import Conditioned, OtherNeuron, stated_exponents
+from proofs.chain import Chain, registered_rate
+from proofs.laws import Conditioned, OtherNeuron
 from proofs.notation import Activation, Expectation, Partial, array, indices, total, width
 from rctheory.suite.derivation import Derivation, Scope
 
@@ -163,10 +163,9 @@ def _quadratic(chain: Chain) -> None:
 
 def _exponent(chain: Chain) -> None:
     constant, rest = Symbol("b", positive=True), Symbol("b'", positive=True)
-    (rate,) = stated_exponents(CLAIM)
     chain.step(
         "With a constant that does not vanish and a rest of order 1/n^2 the slope of log bias against log n tends to "
         "the rate of the registry.",
         Limit(WIDTH * Partial(log(Add(constant / WIDTH, rest / WIDTH**2)), WIDTH), WIDTH, oo),
-        rate,
+        registered_rate(CLAIM),
     )

@@ -95,10 +95,9 @@ def _linear_part(chain: Chain) -> None:
     chain.define(
         "The linear part of a functional of three layers: its influence functions, averaged.", part, Add(*means)
     )
-    for function, spread in zip(INFLUENCES, spreads, strict=True):
-        chain.define(
-            "Variance of an influence function.", spread, Expectation(function[i] ** 2) - Expectation(function[i]) ** 2
-        )
+    for function, spread, number in zip(INFLUENCES, spreads, (1, 2, 3), strict=True):
+        variance = Expectation(function[i] ** 2) - Expectation(function[i]) ** 2
+        chain.define(f"Variance of the influence function of layer {number}.", spread, variance)
     chain.step(
         "The layers are independent, and so are the units of a layer: the variances add, each over its own width.",
         Expectation(part**2),

@@ -8,7 +8,7 @@ import torch
 from sympy import IndexedBase, Symbol
 from torch import Tensor
 
-from tests.proofs.evaluator import World
+from tests.proofs.evaluator import LARGEST, World
 from tests.proofs.spaces import Space, TwoValued, with_draws
 
 UNIT = TwoValued(1.0, 0.4)
@@ -148,6 +148,13 @@ def plain(seed: int, size: int) -> World:
     return base(seed, size)
 
 
+def optimisers(seed: int, size: int) -> World:
+    world = base(seed, size)
+    moments = torch.from_numpy(world.random.uniform(0.4, 1.6, (LARGEST,) * 3))
+    world.arrays[IndexedBase("S", real=True)] = moments.requires_grad_()  # second moments are no negative numbers
+    return world
+
+
 def conditional(values: Tensor, given: Tensor, latents: Tensor, space: Space) -> Tensor:
     """Return the mean of `values` given a two-valued latent, both of shape (outcomes,), as a function of `latents`."""
     found = torch.empty_like(latents)
@@ -230,5 +237,5 @@ WORLDS: dict[str, Callable[[int, int], World]] = {
     "time.euler": plain,
     "time.rk4": plain,
     "reference.finite": reference,
-    "transfer.duplication-optimizers": plain,
+    "transfer.duplication-optimizers": optimisers,
 }
