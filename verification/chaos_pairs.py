@@ -102,8 +102,8 @@ def _seeds(context: Context, n: int, *, control: bool) -> int:
     """Spend the same work at every width beyond the first few."""
     if control:
         return 48
-    most, area = context.choose(smoke=(768, 64), ci=(2048, 128), full=(8192, 1024))
-    return max(context.choose(smoke=128, ci=384, full=512), min(most, most * area**2 // n**2))
+    most, area = context.choose(smoke=(1024, 64), ci=(1536, 128), full=(8192, 1024))
+    return max(context.choose(smoke=192, ci=288, full=512), min(most, most * area**2 // n**2))
 
 
 def _shared_shift(law: NeuronLaw, n: int, stream: torch.Generator) -> Tensor:

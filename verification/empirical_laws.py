@@ -32,7 +32,6 @@ from verification.problems import regression
 
 DIMENSIONS = (1, 2, 3, 5)
 BANDWIDTH = 1.0  # half of the support: of the order of the spread of the law
-SLICES = 8
 PROBES = slice(0, 2)
 LAYER = 2
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -68,7 +67,7 @@ def _mean(n: int, values: Tensor, scale: float | None = None) -> Point:
 def _measure_wasserstein(context: Context, distance: Distance = wasserstein) -> Measurement:
     """Measure E W1 of normal samples in each dimension, and of the signatures of trained networks."""
     sizes = [2**k for k in context.choose(smoke=range(4, 10), ci=range(4, 10), full=range(5, 12))]
-    area, line = context.choose(smoke=(3072, 384), ci=(8192, 1024), full=(65536, 4096))
+    area, line = context.choose(smoke=(4096, 512), ci=(8192, 1024), full=(65536, 4096))
     quantities: dict[str, Quantity] = {}
     for dimension in DIMENSIONS:
         context.report_progress(f"W1 in dimension {dimension}")
@@ -110,21 +109,23 @@ def _measure_mmd(context: Context, draw: Draw = _independent, power: int = 1) ->
 
     The squares of the first two have the mean c / n at every n; sliced W1 needs larger n, and no pairwise distances.
     """
-    exponents, pairs = context.choose(smoke=(range(2, 8), 768), ci=(range(3, 9), 1280), full=(range(4, 12), 2048))
+    exponents, pairs = context.choose(smoke=(range(1, 7), 768), ci=(range(2, 8), 1024), full=(range(4, 12), 2048))
     quantities: dict[str, Quantity] = {}
     for dimension in DIMENSIONS:
         context.report_progress(f"MMD, energy distance and sliced W1 in dimension {dimension}")
-        slices = directions(SLICES, dimension, context.generator("slices", dimension))
+        share = 2 * dimension - 1
+        slices = directions(min(share, 8), dimension, context.generator("slices", dimension))
         distances: dict[str, tuple[int, Distance]] = {
             "mmd": (1, lambda x, y: squared_mmd(x, y, BANDWIDTH)),
             "energy": (1, squared_energy),
-            "sliced": (8, partial(_squared_sliced, slices=slices)),
+            "sliced": (16, partial(_squared_sliced, slices=slices)),
         }
         for name, (factor, distance) in distances.items():
             points = []
             for n in (factor * 2**k for k in exponents):
                 # The squared distance concentrates as the dimension grows: fewer pairs see it equally well.
-                x, y = draw(context, UniformLaw(dimension), n, pairs // (2 * dimension - 1))
+                count = 2 * pairs // share if name == "sliced" else pairs // share
+                x, y = draw(context, UniformLaw(dimension), n, count)
                 points.append(Point.rms(n, (_distances(distance, x, y) ** power).tolist()))
             quantities[f"{name}_{dimension}"] = Curve(tuple(points), "sample size n", "RMS distance of two samples")
     return Measurement(quantities)

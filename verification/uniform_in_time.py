@@ -1,4 +1,4 @@
-"""Claim `langevin.uniform-in-time`: with noise and weight decay the gap to the limit does not grow, however long one trains.
+"""Claim `langevin.uniform-in-time`: with noise and weight decay the gap to the limit does not grow with time.
 
 One hidden layer, f = mean_i c_i tanh(w_i . x). Each neuron theta_i = (w_i, c_i) follows Langevin dynamics
 
