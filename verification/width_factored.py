@@ -26,7 +26,7 @@ def _ladder(context: Context, *, control: bool) -> list[tuple[int, int]]:
     )
     most, work = context.choose(smoke=(64, 15_000), ci=(128, 40_000), full=(1024, 16_000_000))
     if control:
-        return [(n, 4) for n in widths[:5]]
+        return [(n, max(8, min(48, 10_000 // n))) for n in widths[1:5]]
     return [(n, max(6, min(most, work // n))) for n in widths]
 
 
