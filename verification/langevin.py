@@ -1,7 +1,5 @@
 """Claim `closure.langevin`: what the signatures leave unexplained is fresh residual, of variance 2 tau t."""
 
-import torch
-
 from rctheory.dynamics import Signatures, train
 from rctheory.dynamics.optimizers import Langevin
 from rctheory.suite.experiment import Context, Experiment, Measurement

@@ -71,7 +71,7 @@ def _measure(context: Context, shuffle: Shuffle = _own) -> Measurement:
         ci=(32, 64, 128, 256, 512, 1024),
         full=(32, 64, 128, 256, 512, 1024, 2048, 4096),
     )
-    most = context.choose(smoke=640, ci=512, full=2048) if shuffle is _own else 32
+    most = context.choose(smoke=320, ci=512, full=2048) if shuffle is _own else 32
     curves: dict[str, list[Point]] = {"pre_activations": [], "weights": []}
     for n in widths:
         context.report_progress(f"width {n}")

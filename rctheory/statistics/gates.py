@@ -67,6 +67,15 @@ class Finding:
     fit: RateFit | None = None
     detail: str = ""
 
+    @property
+    def detectable(self) -> float | None:
+        """Return the smallest distance of the truth from the accepted range that would have been refuted.
+
+        One width of the 95% interval: the estimate is off by less than half of it with probability 95%, so from there
+        on the interval misses the range with at least 97.5%. None where nothing is random.
+        """
+        return None if self.interval is None else self.interval[1] - self.interval[0]
+
 
 @dataclass(frozen=True)
 class RateGate:

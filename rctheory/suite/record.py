@@ -50,6 +50,7 @@ class GateRecord:
         status: the verdict.
         estimate: the measured number.
         interval: its confidence interval, if it has one.
+        detectable: power: the smallest distance from the accepted range that would have been refuted, if random.
         detail: one sentence more.
         points: the curve behind a slope.
         fit: the fit behind a slope, with the covariance that draws its band.
@@ -63,6 +64,7 @@ class GateRecord:
     status: Verdict
     estimate: float
     interval: tuple[float, float] | None
+    detectable: float | None = None
     detail: str = ""
     points: tuple[Point, ...] = ()
     fit: RateFit | None = None

@@ -177,6 +177,7 @@ def _record(finding: Finding, gate: Gate, quantities: Mapping[str, Quantity]) ->
         status=finding.verdict,
         estimate=float(finding.estimate),
         interval=finding.interval,
+        detectable=finding.detectable,
         detail=finding.detail,
         points=finding.points,
         fit=finding.fit,

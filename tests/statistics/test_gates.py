@@ -3,14 +3,17 @@
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from rctheory.errors import NumericsError, RegistryError
 from rctheory.statistics.gates import BoundGate, Curve, Estimate, PValues, RateGate, RejectionGate, judge
 from rctheory.statistics.rates import Point
 from rctheory.statistics.verdicts import Verdict, verdict_of_interval, worst
+from tests.helpers import CUTOFF
 
 MOST = BoundGate(at_most=Fraction("1e-10"))
 LEAST = BoundGate(at_least=Fraction("0.96"))
@@ -80,6 +83,20 @@ def test_p_values_are_adjusted_over_the_whole_claim() -> None:
     assert [f.verdict for f in judge("c", gates, family)] == [Verdict.SUPPORTED, Verdict.SUPPORTED]
     weak = {**family, "b": PValues({"w": 0.004})}
     assert [f.verdict for f in judge("c", gates, weak)] == [Verdict.SUPPORTED, Verdict.REFUTED]
+
+
+def test_power_is_the_departure_that_is_refuted() -> None:
+    """Simulated: with the truth that far beyond the range, at most 2.5% of the intervals still touch it."""
+    half, replicates = 0.02, 4000
+    noise = np.random.default_rng(3).standard_normal(replicates) * half / 1.96
+    sample = judge("c", {"g": BETWEEN}, {"g": Estimate(1.0, (1 - half, 1 + half))})[0]
+    assert sample.detectable == pytest.approx(2 * half)
+    truth = 1.05 + sample.detectable
+    estimates = [Estimate(truth + e, (truth + e - half, truth + e + half)) for e in noise]
+    verdicts = [judge("c", {"g": BETWEEN}, {"g": estimate})[0].verdict for estimate in estimates]
+    missed = sum(verdict is not Verdict.REFUTED for verdict in verdicts)
+    assert stats.binomtest(missed, replicates, 0.025, alternative="greater").pvalue > CUTOFF
+    assert judge("c", {"g": MOST}, {"g": Estimate(0.0)})[0].detectable is None
 
 
 def test_bounds_say_what_they_accept() -> None:
