@@ -24,10 +24,10 @@ def _ladder(context: Context, *, control: bool) -> list[tuple[int, int]]:
         ci=[100, 400, 1600, 6400, 25600, 102400],
         full=[250 * 4**k for k in range(6)] + [1_000_000],
     )
-    most, work = context.choose(smoke=(64, 15_000), ci=(128, 40_000), full=(1024, 16_000_000))
+    most, work = context.choose(smoke=(64, 15_000), ci=(128, 30_000), full=(1024, 16_000_000))
     if control:
-        return [(n, max(8, min(48, 10_000 // n))) for n in widths[1:5]]
-    return [(n, max(6, min(most, work // n))) for n in widths]
+        return [(n, max(4, min(48, 10_000 // n))) for n in widths[1:5]]
+    return [(n, max(5, min(most, work // n))) for n in widths]
 
 
 def _measure(context: Context, planted: Planted | None = None) -> Measurement:

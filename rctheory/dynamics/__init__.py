@@ -2,6 +2,7 @@
 
 from rctheory.dynamics.activations import ACTIVATIONS, CROSS_ENTROPY, LOSSES, SQUARED, TANH, Activation, Loss
 from rctheory.dynamics.ansatz import Ansatz
+from rctheory.dynamics.limits import Solution, solve
 from rctheory.dynamics.network import Network, Signatures
 from rctheory.dynamics.training import accuracy, risk, train, velocity
 
@@ -16,8 +17,10 @@ __all__ = [
     "Loss",
     "Network",
     "Signatures",
+    "Solution",
     "accuracy",
     "risk",
+    "solve",
     "train",
     "velocity",
 ]

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from rctheory.dynamics import TANH, Ansatz, Network, train
+from rctheory.dynamics import TANH, Ansatz, Network, solve, train
 from rctheory.dynamics.ansatz import gauss_nodes, sobol_nodes
-from rctheory.dynamics.limits import solve
 from rctheory.errors import LawError, NumericsError, UsageError
 from rctheory.measures import GaussianLaw, RCKernel, SeparableKernel, coordinates, leading
 from tests.helpers import stream
