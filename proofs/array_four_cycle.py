@@ -6,10 +6,10 @@ null of independent entries only a cycle that meets itself, in one of four ways,
 
 from sympy import Expr, IndexedBase, Integer, KroneckerDelta, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.moments import Cells, Neurons
 from proofs.notation import Expectation, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "array.four-cycle"
 ASSUMPTIONS = (
@@ -34,18 +34,10 @@ S, ROW_SPREAD, COLUMN_SPREAD = (Symbol(name, positive=True) for name in ("s", "s
 HIGHER = tuple(Symbol(f"mu_{order}", real=True) for order in range(3, 9))
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    mean = MEAN if planted == "uncentred_null" else Integer(0)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
+    mean = MEAN if chain.planted == "uncentred_null" else Integer(0)
     cells = Cells(
         {
             NOISE: (mean, S**2, *HIGHER),
@@ -55,11 +47,13 @@ def argue(planted: str | None = None) -> Chain:
             COLUMN: (Integer(0), COLUMN_SPREAD**2),
         }
     )
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (cells, Neurons(frozenset({SIGNAL}))))
+    chain.laws = (cells, Neurons(frozenset({SIGNAL})))
     _null(chain)
     _signal(chain)
     _effects(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def cycle(

@@ -7,11 +7,11 @@ effects vanish, the fluctuation is of second order, and for a product of factors
 
 from sympy import Expr, Integer, Limit, Rational, Symbol, log, oo
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.laws import stated_exponents
 from proofs.moments import Cells, Neurons
 from proofs.notation import Expectation, Partial, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "array.grand-mean"
 ASSUMPTIONS = (
@@ -37,24 +37,18 @@ THIRD = {ROW: Symbol("g_r", real=True), COLUMN: Symbol("g_c", real=True)}
 KURTOSIS = {ROW: Symbol("k_r", positive=True), COLUMN: Symbol("k_c", positive=True)}
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     factors = Cells({b: (Integer(0), SPREAD[b], THIRD[b], KURTOSIS[b] * SPREAD[b] ** 2) for b in (ROW, COLUMN)})
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (Neurons(frozenset({W})), factors))
+    chain.laws = (Neurons(frozenset({W})), factors)
     _general(chain)
     _special(chain)
     _degenerate(chain)
     _shape(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def grand_mean(entry: Expr) -> Expr:

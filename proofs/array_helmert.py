@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from sympy import Expr, Integer, KroneckerDelta, Limit, Symbol, log, oo, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.moments import Cells
 from proofs.notation import Expectation, array, index, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "array.helmert"
 ASSUMPTIONS = (
@@ -59,25 +59,18 @@ class Products:
 X, Y = Products.of("x"), Products.of("y")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (LAW,))
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS, (LAW,))
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _lemma(chain)
     _double_centring(chain)
     _helmert_rows(chain)
     _contrasts(chain)
     _average_overlap(chain)
     _not_independent(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def form(row: int, column: int) -> Expr:

@@ -5,10 +5,10 @@ The array is any row-column array, additive or not; with one value per cell the 
 
 from sympy import Expr, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.moments import Neurons
 from proofs.notation import Expectation, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "array.variance-components"
 ASSUMPTIONS = (
@@ -32,23 +32,16 @@ ROW_PART, COLUMN_PART, REST = Symbol("s_r^2"), Symbol("s_c^2"), Symbol("s^2")
 MS_ROWS, MS_COLUMNS, MS_REST = Symbol("MS_r"), Symbol("MS_c"), Symbol("MS_e")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (Neurons(frozenset({W})),))
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS, (Neurons(frozenset({W})),))
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _define_parts(chain)
     _define_squares(chain)
     _decompose(chain)
     _expectations(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _define_parts(chain: Chain) -> None:

@@ -1,7 +1,7 @@
 """A derivation as a chain of relations, each verified when it is added."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,52 @@ class Chain:
         where = f"step {len(self.steps) + 1} of {self.claim} ({sentence})"
         found = f"{where}: {found} of {_short(left)} and {_short(right)}"
         return DerivationError(found, expected, "correct the formula, or the definitions that it unfolds to")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """The argument for a claim, written once, run with or without a planted error.
+
+    Args:
+        write: adds the definitions and steps to a chain; it may ask `chain.planted`.
+        claim: id of the claim.
+        scope: how far the derivation reaches.
+        assumptions: what it supposes.
+        plants: the planted errors that it knows.
+        laws: of the random arrays, where there are any.
+    """
+
+    write: Callable[[Chain], None]
+    claim: str
+    scope: Scope
+    assumptions: tuple[str, ...]
+    plants: Mapping[str, str]
+    laws: Sequence[Law] = ()
+
+    def __call__(self, planted: str | None = None) -> Chain:
+        """Return the chain of checked steps; `planted` names an error to plant.
+
+        Raises:
+            DerivationError: a step does not hold, as for every planted error.
+        """
+        chain = Chain(self.claim, self.scope, self.assumptions, planted, self.plants, self.laws)
+        self.write(chain)
+        return chain
+
+    def derive(self, planted: str | None = None) -> Derivation:
+        """Return the checked derivation.
+
+        Raises:
+            DerivationError: a step does not hold, as for every planted error.
+        """
+        return self(planted).derivation()
+
+
+def argument(
+    claim: str, scope: Scope, assumptions: tuple[str, ...], plants: Mapping[str, str], laws: Sequence[Law] = ()
+) -> Callable[[Callable[[Chain], None]], Argument]:
+    """Make an `Argument` of the function that writes it."""
+    return lambda write: Argument(write, claim, scope, assumptions, plants, laws)
 
 
 def _literal(pattern: tuple[Expr, ...], placeholders: frozenset[Expr]) -> tuple[int, ...]:

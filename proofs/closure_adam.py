@@ -7,7 +7,7 @@ of decoupled decay the weight itself enters, and that closure fails.
 
 from sympy import Expr, Integer, Symbol, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.closure_weight_decay import LAMBDA, RHO, define_decay
 from proofs.notation import array
 from proofs.optimisers import (
@@ -30,7 +30,7 @@ from proofs.optimisers import (
     t,
     twins,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.adam"
 ASSUMPTIONS = (
@@ -51,18 +51,9 @@ BETA, BETA_2, EPS = (Symbol(name, positive=True) for name in ("beta_1", "beta_2"
 FIRST, SECOND = array("M"), array("V")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _scale(chain)
     _counterexamples(chain)
     _path(chain)
@@ -74,7 +65,9 @@ def argue(planted: str | None = None) -> Chain:
         sentence="Two pairs of neurons with equal signature histories make equal steps: the step is a function of the "
         "two histories. Only decay touches the difference of their weights.",
     )
-    return chain
+
+
+derive = argue.derive
 
 
 def quotient(first: Expr, second: Expr, eps: Expr = EPS) -> Expr:

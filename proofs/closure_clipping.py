@@ -6,7 +6,7 @@ correlations between data, free of the width; every weight is scaled by one and 
 
 from sympy import Integer, Min
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Dependence, array, total
 from proofs.optimisers import (
     COLUMNS,
@@ -39,7 +39,7 @@ from proofs.optimisers import (
     x,
     y,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.clipping"
 ASSUMPTIONS = (
@@ -65,18 +65,9 @@ class Scale(Dependence):
     letter, tex = "C", r"\mathcal{C}"
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _not_linear(chain)
     define_gradient(chain)
     _norm(chain)
@@ -87,7 +78,9 @@ def argue(planted: str | None = None) -> Chain:
     reads(chain, SCALE[s])
     rank(chain, SCALE[s])
     _raw_norm(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _not_linear(chain: Chain) -> None:

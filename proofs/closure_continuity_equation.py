@@ -7,7 +7,7 @@ transported by that velocity. The mean kernel moves with it, and the law of the 
 
 from sympy import Expr, Integer, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Activation, Dependence, DependenceSlope, Partial, array, index, total, width
 from proofs.optimisers import (
     COLUMNS,
@@ -26,7 +26,7 @@ from proofs.optimisers import (
     j,
     x,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.continuity-equation"
 ASSUMPTIONS = (
@@ -64,23 +64,16 @@ class TestSlope(DependenceSlope):
     letter, tex = "d_w phi", r"\partial_w \varphi"
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _velocity(chain)
     _weak_form(chain)
     _mean_and_residual(chain)
     _drift(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def moving(drift: Expr) -> Expr:

@@ -8,9 +8,9 @@ continuity equation.
 
 from sympy import Expr, Integer, Sum, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Activation, Partial, array, index, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.gd"
 ASSUMPTIONS = (
@@ -40,25 +40,18 @@ class TestFunction(Activation):
     letter, tex = "phi", r"\varphi"
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _define_step(chain)
     _telescope(chain)
     _freeze_residual(chain)
     _close(chain)
     _bound_rank(chain)
     _continuity(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def outer(time: Expr, row: Expr = i, column: Expr = j) -> Expr:

@@ -6,7 +6,7 @@ Every weight gets independent Gaussian noise in every step. It adds up in the re
 
 from sympy import Expr, Integer, Symbol, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.moments import Cells
 from proofs.notation import Expectation, array, total
 from proofs.optimisers import (
@@ -29,7 +29,7 @@ from proofs.optimisers import (
     t,
     x,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.langevin"
 ASSUMPTIONS = (
@@ -50,24 +50,17 @@ TAU, TIME, VARIANCE = (Symbol(name, positive=True) for name in ("tau", "t_T", "v
 LAW = Cells({XI: (Integer(0), VARIANCE), NOISE: (Integer(0), Integer(1)), ROW_NOISE: (Integer(0), Integer(1))})
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (LAW,))
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS, (LAW,))
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     define_gradient(chain)
     _solve(chain)
     _mean(chain)
     _variance(chain)
     _reads(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _noise(chain: Chain, time: Expr) -> Expr:

@@ -7,9 +7,9 @@ parameters B of all layers and of the Gram matrices of the features: the law of 
 
 from sympy import Expr, KroneckerDelta, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Partial, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.linear-gram"
 ASSUMPTIONS = (
@@ -40,25 +40,18 @@ COORD, COORD_BELOW, ECHO, ECHO_ABOVE = array("c"), array("c^-"), array("e"), arr
 VELOCITY, ETA = array("v"), Symbol("eta", positive=True)
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _define(chain)
     _forward(chain)
     _backward(chain)
     _train(chain)
     _risk(chain)
     _ends(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _define(chain: Chain) -> None:

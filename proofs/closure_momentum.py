@@ -6,7 +6,7 @@ signatures: the path of a weight is the one of gradient descent with other coeff
 
 from sympy import Expr, Integer, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import array
 from proofs.optimisers import (
     COMMON_ASSUMPTIONS,
@@ -30,7 +30,7 @@ from proofs.optimisers import (
     t,
     twins,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.momentum"
 ASSUMPTIONS = (
@@ -46,18 +46,9 @@ PLANTS = NOISE_PLANT | {
 BETA, BUFFER, NESTEROV = Symbol("beta", positive=True), array("u"), array("W^N")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     define_gradient(chain)
     moment = {"entry": BUFFER[t, i, j], "rate": BETA, "gain": Integer(1), "body": GRADIENT[s, i, j]}
     solve_moment(chain, "The buffer remembers all gradients, older ones less.", moment)
@@ -67,7 +58,9 @@ def argue(planted: str | None = None) -> Chain:
     residual(chain, sentence="The residual is frozen.")
     reads(chain, coefficient(STEPS))
     rank(chain, coefficient(STEPS))
-    return chain
+
+
+derive = argue.derive
 
 
 def coefficient(time: Expr) -> Expr:

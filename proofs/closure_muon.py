@@ -7,7 +7,7 @@ which is 1 at the singular values of G. The increment of a weight is d_i^T M a_j
 
 from sympy import Expr, IndexedBase, Integer, KroneckerDelta, Sum, Symbol, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import array, indices, total, width
 from proofs.optimisers import (
     COLUMNS,
@@ -34,7 +34,7 @@ from proofs.optimisers import (
     x,
     y,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.muon"
 ASSUMPTIONS = (
@@ -59,18 +59,9 @@ G, POWER, NEXT, CORE, NEXT_CORE = array("G"), array("Y"), array("Y'"), array("P"
 ROW_GRAM, COLUMN_GRAM, DEGREE = array("Delta"), array("Lambda"), width("K")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _define(chain)
     _powers(chain)
     _polynomial(chain)
@@ -87,7 +78,9 @@ def argue(planted: str | None = None) -> Chain:
         Integer(1),
         Integer(2),
     )
-    return chain
+
+
+derive = argue.derive
 
 
 def _roots(row: Expr = i, column: Expr = j) -> Expr:

@@ -6,7 +6,7 @@ of neurons with equal signature histories make equal steps, whatever their weigh
 
 from sympy import Integer, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.closure_adam import EPS, quotient
 from proofs.notation import array
 from proofs.optimisers import (
@@ -30,7 +30,7 @@ from proofs.optimisers import (
     t,
     twins,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.rmsprop"
 ASSUMPTIONS = (
@@ -47,23 +47,14 @@ PLANTS = NOISE_PLANT | {
 ALPHA, SQUARE = Symbol("alpha", positive=True), array("V")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _scale(chain)
     define_gradient(chain)
     square = {"entry": SQUARE[t, i, j], "rate": ALPHA, "gain": 1 - ALPHA, "body": GRADIENT[s, i, j] ** 2}
     solve_moment(chain, "The mean square remembers the squares of the gradient of the entry.", square)
-    gain = 1 if planted == "corrected" else 1 - ALPHA
+    gain = 1 if chain.planted == "corrected" else 1 - ALPHA
     chain.step(
         "After the first step it is a share of one square: the first step is larger than those of Adam by "
         "(1 - alpha)^(-1/2).",
@@ -78,7 +69,9 @@ def argue(planted: str | None = None) -> Chain:
     )
     residual(chain, sentence="The residual is frozen.")
     _not_linear(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _solve(chain: Chain) -> None:

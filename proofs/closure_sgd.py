@@ -6,7 +6,7 @@ therefore row-column noise: it moves mean kernels, and leaves the residual froze
 
 from sympy import Expr, Integer, Sum
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.moments import Draws
 from proofs.notation import Expectation, array, index, total, width
 from proofs.optimisers import (
@@ -29,7 +29,7 @@ from proofs.optimisers import (
     twins,
     x,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.sgd"
 ASSUMPTIONS = (
@@ -49,18 +49,9 @@ DRAW = array("J")
 LAW = Draws(DRAW, DATA, replacement=False)
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (LAW,))
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS, (LAW,))
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _unbiased(chain)
     chain.define(
         "Given the batches, the gradient over the masses is the mean outer product over the batch of the step.",
@@ -76,7 +67,9 @@ def argue(planted: str | None = None) -> Chain:
     )
     residual(chain, sentence="The residual is frozen: batch noise moves the mean kernel alone.")
     _rank(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _datum(chain: Chain, time: Expr) -> Expr:

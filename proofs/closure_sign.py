@@ -6,7 +6,7 @@ positive factors: no mean-field rate is needed. It is neither linear nor of low 
 
 from sympy import Integer, Matrix, Symbol, sign
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import array
 from proofs.optimisers import (
     COMMON_ASSUMPTIONS,
@@ -28,7 +28,7 @@ from proofs.optimisers import (
     t,
     twins,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.sign"
 ASSUMPTIONS = (
@@ -45,18 +45,9 @@ PLANTS = NOISE_PLANT | {
 BETA, BUFFER = Symbol("beta", positive=True), array("u")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _counterexamples(chain)
     define_gradient(chain)
     _scale(chain)
@@ -70,7 +61,9 @@ def argue(planted: str | None = None) -> Chain:
         "difference of their weights.",
     )
     residual(chain, sentence="The residual is frozen.")
-    return chain
+
+
+derive = argue.derive
 
 
 def _scale(chain: Chain) -> None:

@@ -6,7 +6,7 @@ is multiplied and nothing else: rho^T after T steps, e^(-lambda s) after the tim
 
 from sympy import Limit, Symbol, exp, oo
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Partial
 from proofs.optimisers import (
     COMMON_ASSUMPTIONS,
@@ -27,7 +27,7 @@ from proofs.optimisers import (
     s,
     twins,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "closure.weight-decay"
 ASSUMPTIONS = (
@@ -46,28 +46,21 @@ PLANTS = NOISE_PLANT | {
 RHO, LAMBDA = Symbol("rho", positive=True), Symbol("lambda", positive=True)
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     define_gradient(chain)
     _flow(chain)
     define_decay(chain)
     _solve(chain)
     sentence = "Two pairs of neurons with equal signatures forget the difference of their weights at one rate."
     twins(chain, factor=RHO, sentence=sentence)
-    residual(chain, factor=1 if planted == "frozen_residual" else RHO, sentence="The residual decays with rho^T.")
+    residual(chain, factor=1 if chain.planted == "frozen_residual" else RHO, sentence="The residual decays with rho^T.")
     reads(chain, RHO ** (STEPS - 1 - s), RHO)
     rank(chain, RHO ** (STEPS - 1 - s), RHO)
-    return chain
+
+
+derive = argue.derive
 
 
 def define_decay(chain: Chain) -> None:

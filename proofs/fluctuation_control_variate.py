@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from sympy import Expr, IndexedBase, Limit, Rational, Symbol, log, oo
 
-from proofs.chain import Chain, registered_rate
+from proofs.chain import Chain, argument, registered_rate
 from proofs.laws import Conditioned, OtherNeuron
 from proofs.notation import Expectation, Partial, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "fluctuation.control-variate"
 ASSUMPTIONS = (
@@ -36,27 +36,21 @@ REST, REST_2, RESIDUAL = array("H"), array("H'"), array("xi")
 NOISE = Symbol("s", positive=True) ** 2
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     law = Conditioned(
         frozenset({PAIR, BETWEEN}),
         {RESIDUAL: NOISE},
         {ROWS: _first(PAIR), COLUMNS: _second(PAIR), ABOVE: _first(BETWEEN), BELOW: _second(BETWEEN)},
     )
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (law,))
+    chain.laws = (law,)
     _quadratic(chain)
     _bilinear(chain)
     _exponent(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _first(pair: IndexedBase) -> Callable[[Expr, OtherNeuron], Expr]:

@@ -8,9 +8,9 @@ output of a network with two hidden layers, and then that output after a step of
 
 from sympy import Expr, IndexedBase, Integer, KroneckerDelta, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Activation, Partial, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "fluctuation.influence"
 ASSUMPTIONS = (
@@ -34,25 +34,18 @@ EPS, STEP = Symbol("epsilon", positive=True), Symbol("eta", positive=True)
 OUTPUT = Symbol("f")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _observable(chain)
     _define_influence(chain)
     _normalised(chain)
     _mixture(chain)
     _extensions(chain)
     _trained(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def pre(masses: IndexedBase | None = None, row: Expr = i) -> Expr:

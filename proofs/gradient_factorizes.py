@@ -7,7 +7,7 @@ the loss downwards, one layer at a time.
 
 from sympy import Expr, Integer
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.network import (
     DATA,
     DATA_MASS,
@@ -29,7 +29,7 @@ from proofs.network import (
     x,
 )
 from proofs.notation import Activation, Partial, array, index, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "gradient.factorizes"
 ASSUMPTIONS = (
@@ -47,18 +47,9 @@ PLANTS = {
 }
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     net = network(depth=4)
     define_forward(chain, net)
     define_risk(chain, net)
@@ -66,7 +57,9 @@ def argue(planted: str | None = None) -> Chain:
     _plant_in_definitions(chain, net)
     _by_differentiation(chain, net)
     _by_induction(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _plant_in_definitions(chain: Chain, net: Network) -> None:

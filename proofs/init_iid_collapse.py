@@ -7,11 +7,11 @@ this is the middle one of three hidden layers. A structured kernel, or a read-ou
 
 from sympy import Expr, IndexedBase, Integer, Rational, Symbol, log
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.laws import stated_exponents
 from proofs.moments import Neurons
 from proofs.notation import Activation, Expectation, Partial, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "init.iid-collapse"
 ASSUMPTIONS = (
@@ -37,18 +37,9 @@ NOISE, ETA = Symbol("s", positive=True) ** 2, Symbol("eta", positive=True)
 LAW = Neurons(frozenset({KERNEL, SIGNAL, HEARD}), {RESIDUAL: NOISE, UPPER: NOISE})
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (LAW,))
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS, (LAW,))
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _start(chain)
     _structured(chain)
     _exponent(chain)
@@ -56,7 +47,9 @@ def argue(planted: str | None = None) -> Chain:
     _step(chain)
     _first_step(chain)
     _beside_the_read_out(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def spread(values: Expr) -> Expr:

@@ -8,9 +8,9 @@ times the same difference for the velocities.
 
 from sympy import Expr, Integer, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Partial, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "invariant.balance"
 ASSUMPTIONS = (
@@ -37,24 +37,17 @@ DEGREE, ETA, LAMBDA = (Symbol(name, positive=True) for name in ("alpha", "eta", 
 BALANCE = array("I")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _define(chain)
     _meet(chain)
     _conserve(chain)
     _decay(chain)
     _counterexample(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _define(chain: Chain) -> None:

@@ -7,11 +7,11 @@ has the scores of the half-split turn of the rows as they were. Values are not p
 
 from sympy import Expr, IndexedBase, Integer, pi
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.flat_axes import Offset, division
 from proofs.notation import array, indices, total, width
 from proofs.rotary import turned
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "layout.gguf-rope"
 ASSUMPTIONS = (
@@ -31,24 +31,17 @@ HALF, MODEL = width("h"), width("D")
 THETA, STREAM = array("theta"), array("Y")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _numbering(chain)
     _rows(chain)
     _turns(chain)
     _scores(chain)
     _counterexample(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def half_split(pair: Expr, member: Expr) -> Expr:

@@ -7,11 +7,11 @@ values: offsets follow the new width.
 
 from sympy import Expr, Integer
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.flat_axes import Offset, division
 from proofs.notation import array, indices, total, width
 from proofs.residual_stream import of_zero_sum
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "layout.gpt2"
 ASSUMPTIONS = (
@@ -33,23 +33,16 @@ C_ATTN, C_PROJ, STREAM, BIAS = array("C"), array("P"), array("Y"), array("b")
 PARTS = ("q", "k", "v")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _stored(chain)
     _numbering(chain)
     _reads(chain)
     _writes(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def column(head: Expr, part: int, place: Expr) -> Expr:

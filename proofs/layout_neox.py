@@ -7,12 +7,12 @@ matter inside a head and does not meet the numbering.
 
 from sympy import Expr, Integer, Sum, Symbol, cos, sin
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.flat_axes import Offset, division
 from proofs.notation import Relabelling, array, index, indices, total, width
 from proofs.residual_stream import of_zero_sum
 from proofs.rotary import product, turned
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "layout.neox"
 ASSUMPTIONS = (
@@ -33,24 +33,17 @@ FUSED, STREAM, OUT, THETA, MIXED = array("W"), array("Y"), array("O"), array("th
 PARTS = ("q", "k", "v")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _numbering(chain)
     _projections(chain)
     _relabelled(chain)
     _copied(chain)
     _rotary(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def row(head: Expr, part: int, place: Expr, *, block: Expr = 3 * SIZE) -> Expr:

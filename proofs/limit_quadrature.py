@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import sympy as sp
 from sympy import Expr, Integer, Integral, Poly, Rational, Symbol, factorial, legendre, log
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Partial, array, index, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "limit.quadrature"
 ASSUMPTIONS = (
@@ -104,24 +104,17 @@ def _inverse(value: Poly, modulus: Poly) -> Poly:
     return sp.invert(value.set_domain("QQ"), modulus.set_domain("QQ"))
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.INSTANCE, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.INSTANCE, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _exactness(chain)
     _failure(chain)
     _poles(chain)
     _bound(chain)
     _instances(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _integral(integrand: Expr) -> Integral:

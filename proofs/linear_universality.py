@@ -7,9 +7,9 @@ features linear in the latent; for quadratic features they are not.
 
 from sympy import Add, Expr, Integer, Integral, Rational, Symbol, exp, oo, pi, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "linear.universality"
 ASSUMPTIONS = (
@@ -32,23 +32,16 @@ NAMES = ("p", "phi", "B", "B^+", "G", "G^-", "G^+", "c", "c^-", "e", "e^+", "b",
 Z = Symbol("z", real=True)
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _outputs(chain)
     _suppose(chain)
     _compare(chain)
     _laws(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _starred(name: str) -> str:

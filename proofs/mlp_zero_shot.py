@@ -6,11 +6,11 @@ first order is derived by differentiating the two-hidden-layer network, and its 
 
 from sympy import Expr, IndexedBase, KroneckerDelta, Rational, Symbol, log
 
-from proofs.chain import Chain, registered_rate
+from proofs.chain import Chain, argument, registered_rate
 from proofs.moments import Draws
 from proofs.network import define_forward, network
 from proofs.notation import Activation, Expectation, Partial, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "mlp.zero-shot"
 ASSUMPTIONS = (
@@ -34,26 +34,20 @@ INFLUENCE_1, INFLUENCE_2, READ, SIGNAL = array("g^1"), array("g^2"), array("w"),
 SPREAD_1, SPREAD_2 = Symbol("S_1^2"), Symbol("S_2^2")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     shrinking = tuple(Draws(draw, BIG, replacement=False) for draw in (DRAW_1, DRAW_2))
     growing = tuple(Draws(draw, BIG, replacement=True) for draw in (GROWN_1, GROWN_2))
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, shrinking + growing)
+    chain.laws = shrinking + growing
     _influences(chain)
     _tie(chain)
     _shrink(chain)
     _grow(chain)
     _exponent(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def mean(values: Expr, bound: Symbol) -> Expr:

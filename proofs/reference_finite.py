@@ -7,11 +7,11 @@ on n alone is wrong by a known factor.
 
 from sympy import Expr, Integer, Limit, Rational, Sum, Symbol, log, oo
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.laws import stated_exponents
 from proofs.moments import Draws, Neurons
 from proofs.notation import Expectation, Partial, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "reference.finite"
 ASSUMPTIONS = (
@@ -34,25 +34,19 @@ VALUE, DRAWN, DRAW = array("phi"), array("y"), array("J")
 SPREAD = Symbol("v")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     laws = (Neurons(frozenset({VALUE})), Draws(DRAW, BIG, replacement=False))
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, laws)
+    chain.laws = laws
     _units(chain)
     _nested(chain)
     _independent(chain)
     _drawn(chain)
     _slopes(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def mean(values: Expr, size: Expr) -> Expr:

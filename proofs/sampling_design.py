@@ -6,11 +6,11 @@ The error of a mean is a sum over strata of independent centred parts, each as s
 
 from sympy import IndexedBase, Integer, Integral, Limit, Rational, Symbol, log, oo
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.laws import stated_exponents
 from proofs.moments import Cells
 from proofs.notation import Expectation, Partial, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "sampling.design"
 ASSUMPTIONS = (
@@ -34,17 +34,9 @@ HALF = Rational(1, 2)
 MOMENTS = (Integer(0), Rational(1, 12), Integer(0), Rational(1, 80))
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     law = Cells(
         {
             POINT: MOMENTS,
@@ -54,14 +46,16 @@ def argue(planted: str | None = None) -> Chain:
             UNIT: (Integer(0), Integer(1)),
         }
     )
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (law,))
+    chain.laws = (law,)
     _points(chain)
     _lipschitz(chain)
     _linear(chain)
     _square(chain)
     _residual(chain)
     _exponents(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _points(chain: Chain) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from sympy import Expr, Mul, Sum, Symbol
 from sympy.utilities.iterables import multiset_partitions
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.laws import Sampled
 from proofs.moments import Draws, Neurons
 from proofs.notation import Expectation, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "sampling.projectivity"
 ASSUMPTIONS = (
@@ -39,30 +39,24 @@ ORDER = 4
 DRAWN_ROWS, DRAWN_COLUMNS = indices("r_1 r_2 r_3 r_4"), indices("s_1 s_2 s_3 s_4")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     draws = (
-        Draws(ROW_DRAW, POPULATION, replacement=planted == "with_replacement"),
+        Draws(ROW_DRAW, POPULATION, replacement=chain.planted == "with_replacement"),
         Draws(COLUMN_DRAW, OTHER_POPULATION, replacement=False),
         Draws(OTHER_DRAW, POPULATION, replacement=True),
     )
     law = Sampled(draws, Neurons(frozenset({W, V, EARLIER, LATER})))
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (law,))
+    chain.laws = (law,)
     _fresh_latents(chain)
     _moments(chain)
     _shared_axis(chain)
     _statistic(chain)
     _with_replacement(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _fresh_latents(chain: Chain) -> None:

@@ -6,11 +6,11 @@ a square array whose two axes are one axis of the network has a single draw, and
 
 from sympy import Expr, IndexedBase, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.laws import Crossed
 from proofs.moments import Draws
 from proofs.notation import Expectation, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "sampling.two-axes"
 ASSUMPTIONS = (
@@ -34,17 +34,9 @@ ROW_MEAN, COLUMN_MEAN, READ_MEAN, MEAN, OTHER_MEAN = array("R"), array("C"), arr
 S_ROWS, S_COLUMNS, S_BOTH, S_SHARED = Symbol("S_r^2"), Symbol("S_c^2"), Symbol("S_rc^2"), Symbol("S_yz")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     law = Crossed(
         (
             Draws(ROW_DRAW, ROWS, replacement=False),
@@ -54,13 +46,15 @@ def argue(planted: str | None = None) -> Chain:
             Draws(COLUMN_HITS, COLUMNS, replacement=True),
         )
     )
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (law,))
+    chain.laws = (law,)
     _population(chain)
     _unbiased(chain)
     _variance(chain)
     _shared_axis(chain)
     _one_draw(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def sampled(values: IndexedBase, rows: IndexedBase, columns: IndexedBase) -> Expr:

@@ -6,10 +6,10 @@ m (m - 1) times; distinct draws hit independent units with replacement, and dist
 
 from sympy import Expr, IndexedBase, KroneckerDelta, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.moments import Draws
 from proofs.notation import Expectation, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "sampling.variance"
 ASSUMPTIONS = (
@@ -32,29 +32,23 @@ WITH, WITHOUT, OTHER = array("I"), array("J"), array("I'")
 MEAN_Y, MEAN_Z, VARIANCE, COVARIANCE = Symbol("ybar"), Symbol("zbar"), Symbol("S^2"), Symbol("S_yz")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     laws = (
         Draws(WITH, POPULATION, replacement=True),
         Draws(WITHOUT, POPULATION, replacement=False),
         Draws(OTHER, POPULATION, replacement=True),
     )
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, laws)
+    chain.laws = laws
     _define_population(chain)
     _first_moments(chain)
     _pairs(chain)
     _variances(chain)
     _covariances(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def sample_mean(values: IndexedBase, draw: IndexedBase) -> Expr:

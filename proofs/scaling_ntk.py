@@ -7,10 +7,10 @@ and beside it the mean-field scale 1/n, where it falls with m.
 
 from sympy import Expr, Integer, Sum, Symbol, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.moments import Draws, Neurons
 from proofs.notation import Expectation, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "scaling.ntk"
 ASSUMPTIONS = (
@@ -32,22 +32,15 @@ NOISE, FACTOR = Symbol("s", positive=True) ** 2, Symbol("lambda", positive=True)
 LAWS = (Neurons(frozenset({SIGNAL}), {RESIDUAL: NOISE}), Draws(DRAW, BIG, replacement=False))
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, LAWS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS, LAWS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _draws(chain)
     _mean_field(chain)
     _every_factor(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _draws(chain: Chain) -> None:

@@ -8,9 +8,9 @@ trained weights of an exchangeable start are exchangeable.
 
 from sympy import Expr, IndexedBase, Integer, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Activation, Dependence, Relabelling, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "symmetry.relabelling"
 ASSUMPTIONS = (
@@ -52,18 +52,9 @@ class Cumulant(Dependence):
     letter, tex = "log chi", r"\log\chi"
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _relabel(chain)
     _signatures(chain)
     _scalars(chain)
@@ -71,7 +62,9 @@ def argue(planted: str | None = None) -> Chain:
     _update(chain)
     _noise(chain)
     _law(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def here(slot: Expr) -> Expr:

@@ -5,10 +5,10 @@ The vector field is abstract, in any dimension: the velocity of all weights, or 
 
 from sympy import Expr, Integer, Rational
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.flows import FIELD, STEP, Coefficient, Differential, FieldAt, accumulate, attained, define_derivatives
 from proofs.notation import array
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "time.euler"
 ASSUMPTIONS = (
@@ -25,29 +25,22 @@ PLANTS = {
 }
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     solution = define_derivatives(chain, 2)
     increment = array("d")
-    start: Expr = STEP * FIELD / 2 if planted == "half_step" else Integer(0)
+    start: Expr = STEP * FIELD / 2 if chain.planted == "half_step" else Integer(0)
     chain.define("A step of gradient descent adds", increment[1], STEP * FieldAt(start, 1))
     chain.step("It has the first derivative of the solution,", Coefficient(increment[1], 1), solution[1])
-    missed = Integer(0) if planted == "second_order" else -Differential(FIELD) / 2
+    missed = Integer(0) if chain.planted == "second_order" else -Differential(FIELD) / 2
     chain.step(
         "and misses the second: the local error is of second order.",
         Coefficient(increment[1], 2) - solution[2] / 2,
         missed,
     )
-    accumulate(chain, planted=planted == "local_is_global")
-    attained(chain, 1 + STEP, Integer(0) if planted == "no_constant" else Rational(1, 2))
-    return chain
+    accumulate(chain, planted=chain.planted == "local_is_global")
+    attained(chain, 1 + STEP, Integer(0) if chain.planted == "no_constant" else Rational(1, 2))
+
+
+derive = argue.derive

@@ -8,10 +8,10 @@ from typing import Any
 
 from sympy import Add, Expr, Integer, Mul, Rational, factorial
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.flows import FIELD, STEP, Coefficient, Differential, FieldAt, accumulate, attained, define_derivatives
 from proofs.notation import array
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "time.rk4"
 ASSUMPTIONS = (
@@ -35,18 +35,9 @@ Tree = tuple[Any, ...]
 """A rooted tree: the tuple of the subtrees at its root."""
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     solution = define_derivatives(chain, ORDER + 1)
     increment = _define_method(chain)
     for power in range(1, ORDER + 1):
@@ -55,16 +46,18 @@ def argue(planted: str | None = None) -> Chain:
             Coefficient(increment, power),
             solution[power] / factorial(power),
         )
-    missed = Integer(0) if planted == "fifth_order" else _fifth_order()
+    missed = Integer(0) if chain.planted == "fifth_order" else _fifth_order()
     chain.step(
         "It misses the fifth: the local error is of fifth order, a sum over the nine rooted trees with five vertices.",
         Coefficient(increment, ORDER + 1) - solution[ORDER + 1] / factorial(ORDER + 1),
         missed,
     )
-    accumulate(chain, planted=planted == "local_is_global")
+    accumulate(chain, planted=chain.planted == "local_is_global")
     factor = sum((STEP**power / factorial(power) for power in range(1, ORDER + 1)), start=Integer(1))
     attained(chain, factor, Rational(1, 120))
-    return chain
+
+
+derive = argue.derive
 
 
 def _define_method(chain: Chain) -> Expr:

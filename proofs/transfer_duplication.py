@@ -7,9 +7,9 @@ equal velocities then carry equality of the copies from one step of training to 
 
 from sympy import IndexedBase, Integer, Symbol
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Activation, array, index, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "transfer.duplication"
 ASSUMPTIONS = (
@@ -40,25 +40,18 @@ class Rule(Activation):
     letter, tex = "Phi", r"\Phi"
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _define_copies(chain)
     _forward(chain)
     _backward(chain)
     _velocity(chain)
     _training(chain)
     _uniform(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def copied(base: str) -> IndexedBase:

@@ -8,9 +8,9 @@ optimiser that is fed with raw gradients, in which the masses of the copies appe
 
 from sympy import Expr, IndexedBase, Integer, Symbol, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Activation, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "transfer.duplication-optimizers"
 ASSUMPTIONS = (
@@ -40,25 +40,18 @@ ETA, BETA, BETA_1, BETA_2, EPS, DECAY = (
 )
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _state(chain)
     _signals(chain)
     _velocity(chain)
     _momentum(chain)
     _adam(chain)
     _raw_gradients(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def grown(base: IndexedBase) -> IndexedBase:

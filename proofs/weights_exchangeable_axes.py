@@ -8,9 +8,9 @@ relabelled carries no order: then the permutation p-value is valid at every numb
 
 from sympy import Expr, IndexedBase, Integer, Rational, Symbol, cos, floor, frac, pi, sin
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Activation, Relabelling, array, index, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "weights.exchangeable-axes"
 ASSUMPTIONS = (
@@ -33,25 +33,18 @@ X, NORMED, GAIN, EPS = array("x"), array("y"), array("gamma"), Symbol("epsilon",
 RMS = Symbol("rho")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _ffn_units(chain)
     _residual_axis(chain)
     _value_coordinates(chain)
     _rows_across_heads(chain)
     _query_coordinates(chain)
     _p_value(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def relabelled(base: str) -> IndexedBase:
@@ -127,7 +120,11 @@ def _attention(value: IndexedBase, out: IndexedBase) -> Expr:
 def _value_coordinates(chain: Chain) -> None:
     value, out = array("V"), array("Q")
     column = c if chain.planted == "output_left" else Relabelling(c, HEAD_WIDTH)
-    chain.define("Relabel the coordinates of the values of one group,", relabelled("V")[c, r], value[Relabelling(c, HEAD_WIDTH), r])
+    chain.define(
+        "Relabel the coordinates of the values of one group,",
+        relabelled("V")[c, r],
+        value[Relabelling(c, HEAD_WIDTH), r],
+    )
     chain.define("and the output columns of each of its heads.", relabelled("Q")[i, g, c], out[i, g, column])
     chain.step(
         "Attention mixes tokens, not coordinates: value coordinates are exchangeable inside a head.",

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from sympy import Expr, IndexedBase, Integer, Symbol, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.flat_axes import Offset, division
 from proofs.notation import Activation, array, index, indices, total, width
 from proofs.residual_stream import of_zero_sum
 from proofs.rotary import product, turned
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "widening.gqa"
 ASSUMPTIONS = (
@@ -102,25 +102,18 @@ UNSHARED = Layer("o", (g, a, r), (g, a))  # part a of the queries of group g, wi
 PARTED = Layer("p", (g, a, r), (g,))  # the narrow layer again, its queries counted by part
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     NARROW.define(chain)
     _copy_groups(chain)
     _copy_queries(chain)
     PARTED.define(chain)
     _unshare(chain)
     _places(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _copy_head(chain: Chain, wide: Layer, narrow: Layer, sentence: str, key: Head = (g,)) -> None:

@@ -7,7 +7,7 @@ scales, gains, biases and epsilon.
 
 from sympy import Expr, Integer, Symbol, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Partial, array, index, total, width
 from proofs.residual_stream import (
     BIAS,
@@ -27,7 +27,7 @@ from proofs.residual_stream import (
     starred,
     u,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "widening.layernorm"
 ASSUMPTIONS = (
@@ -54,25 +54,18 @@ MEAN, WIDE_MEAN, VAR, WIDE_VAR, EPS, WIDE_EPS, SCALE, WIDE_ROOT = (
 )
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _stream(chain)
     _moments(chain)
     _norm(chain)
     _reads(chain)
     _writes(chain)
     _unequal(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def wide_mean_of(copy: Expr, extra: Expr) -> Expr:

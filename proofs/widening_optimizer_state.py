@@ -7,10 +7,10 @@ rate and the epsilon of each tensor follow; in mean-field parametrisation everyt
 
 from sympy import Expr, IndexedBase, Integer, Lambda, Symbol, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Activation, Loss, LossSlope, Partial, array, index, indices, total, width
 from proofs.residual_stream import starred
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "widening.optimizer-state"
 ASSUMPTIONS = (
@@ -38,25 +38,18 @@ SQUARES = IndexedBase("m_2", nonnegative=True)
 ALPHA, RHO, BETA, ETA = (Symbol(name, positive=True) for name in ("alpha", "rho", "beta", "eta"))
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _layers(chain)
     _gradients(chain)
     _standard(chain)
     _mean_field(chain)
     _state(chain)
     _training(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def slope(outputs: Expr, slot: Expr) -> Expr:

@@ -7,7 +7,7 @@ and writes below, at symbolic widths and multiplicities.
 
 from sympy import Expr, Integer, KroneckerDelta, Symbol, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Partial, array, total, width
 from proofs.residual_stream import (
     COPIES,
@@ -28,7 +28,7 @@ from proofs.residual_stream import (
     starred,
     u,
 )
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "widening.rmsnorm"
 ASSUMPTIONS = (
@@ -50,25 +50,18 @@ EPS, WIDE_EPS, POWER, WIDE_POWER = (Symbol(name) for name in ("epsilon", "epsilo
 KAPPA, FACTOR = Symbol("kappa", positive=True), width("k")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _necessary(chain)
     _no_read_repairs(chain)
     _balanced(chain)
     _reads(chain)
     _writes(chain)
     _tiles(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def power(stream: Expr) -> Expr:

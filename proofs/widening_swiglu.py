@@ -6,10 +6,10 @@ down column, because the layer is linear in them; the gate rows may not.
 
 from sympy import Expr, IndexedBase, Integer
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Activation, array, indices, total, width
 from proofs.residual_stream import of_zero_sum, starred
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "widening.swiglu"
 ASSUMPTIONS = (
@@ -30,24 +30,17 @@ UNITS, MODEL, FACTOR, WIDER = width("F"), width("D"), width("k"), width("F'")
 X, GATE, UP, DOWN, GATE_BIAS, UP_BIAS, COPIES = (array(name) for name in ("x", "G", "U", "D_w", "g", "b_u", "m"))
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _units(chain)
     _copies(chain)
     _split(chain)
     _split_up(chain)
     _count(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def unit(gate: Expr, gate_bias: Expr, up: Expr, up_bias: Expr) -> Expr:

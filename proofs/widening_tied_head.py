@@ -7,10 +7,10 @@ narrow one times D/D'; it replaces the division by s_i of an untied head.
 
 from sympy import Expr, Integer, Symbol, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import array, index, total, width
 from proofs.residual_stream import BIAS, COPIES, GAIN, ROOT, WIDER, WIDTH, X, c, i, over_copies, starred, v
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "widening.tied-head"
 ASSUMPTIONS = (
@@ -35,23 +35,16 @@ TILES, PAD, EMBED, SCALE = width("k"), width("e"), array("E"), Symbol("s")
 NORMED, BALANCE = array("y"), WIDER / WIDTH
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _balanced(chain)
     _padded(chain)
     _layernorm(chain)
     _scaled_embedding(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def logits(normed: Expr, embedding: Expr) -> Expr:

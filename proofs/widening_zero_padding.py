@@ -6,10 +6,10 @@ What the norm and the reads do with the padding never matters, because nothing w
 
 from sympy import Expr, Integer, Symbol, sqrt
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.notation import Partial, array, index, total, width
 from proofs.residual_stream import GAIN, HIDDEN, READ, ROOT, UNITS, WIDTH, WRITE, X, i, j, starred, u
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "widening.zero-padding"
 ASSUMPTIONS = (
@@ -30,23 +30,16 @@ EPS, WIDE_EPS, POWER, WIDE_POWER, ETA = (Symbol(name) for name in ("epsilon", "e
 WIDE_ROOT, WIDER = Symbol("R^*"), Symbol("D'")
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS)
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _stream(chain)
     _norm(chain)
     _free(chain)
     _reads_and_writes(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _stream(chain: Chain) -> None:

@@ -8,10 +8,10 @@ a network with quadratic activation.
 
 from sympy import Add, Expr, Integer, Limit, Rational, Symbol, log, oo
 
-from proofs.chain import Chain, registered_rate
+from proofs.chain import Chain, argument, registered_rate
 from proofs.laws import Conditioned, OtherNeuron
 from proofs.notation import Activation, Expectation, Partial, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "width.bias"
 ASSUMPTIONS = (
@@ -36,24 +36,18 @@ KERNEL, SIGNAL, READOUT, RESIDUAL, W, P, R = (array(name) for name in ("m", "a",
 PRE, OUTPUT, NOISE = array("h"), Symbol("f"), Symbol("s", positive=True) ** 2
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     law = Conditioned(frozenset({PAIR, CROSS, KERNEL, SIGNAL, READOUT}), {RESIDUAL: NOISE}, _INTEGRALS)
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (law,))
+    chain.laws = (law,)
     _second_order(chain)
     _derivatives(chain)
     _quadratic(chain)
     _exponent(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _first_slot(unit: Expr, other: OtherNeuron) -> Expr:

@@ -7,10 +7,10 @@ layers, a quadratic activation and a residual, whose variance is computed at eve
 
 from sympy import Add, Expr, Limit, Symbol, oo
 
-from proofs.chain import Chain
+from proofs.chain import Chain, argument
 from proofs.laws import Conditioned, OtherNeuron
 from proofs.notation import Expectation, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "width.constant"
 ASSUMPTIONS = (
@@ -37,28 +37,26 @@ WORTH_1, WORTH_2 = array("J^1"), array("J^2")
 NOISE = Symbol("s", positive=True) ** 2
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS)
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     law = Conditioned(
         frozenset({PAIR, KERNEL, READOUT, *INFLUENCES}),
         {RESIDUAL: NOISE},
-        {SIDES: _one_side if planted == "half_influence" else both_sides, WORTH_1: worth_below, WORTH_2: worth_above},
+        {
+            SIDES: _one_side if chain.planted == "half_influence" else both_sides,
+            WORTH_1: worth_below,
+            WORTH_2: worth_above,
+        },
         {RESIDUAL: (Symbol("mu_3", real=True), Symbol("mu_4", real=True))},
     )
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (law,))
+    chain.laws = (law,)
     _linear_part(chain)
     _quadratic_functional(chain)
     _two_layers(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def both_sides(unit: Expr, other: OtherNeuron) -> Expr:

@@ -7,10 +7,10 @@ delta method) is a sum of means of influence functions, and its exponent is the 
 
 from sympy import Expr, Limit, Rational, Symbol, log, oo, sqrt
 
-from proofs.chain import Chain, registered_rate
+from proofs.chain import Chain, argument, registered_rate
 from proofs.moments import Neurons
 from proofs.notation import Expectation, Partial, array, indices, total, width
-from rctheory.suite.derivation import Derivation, Scope
+from rctheory.suite.derivation import Scope
 
 CLAIM = "width.lln"
 ASSUMPTIONS = (
@@ -40,23 +40,16 @@ LAW = Neurons(
 )
 
 
-def derive(planted: str | None = None) -> Derivation:
-    """Return the checked derivation.
-
-    Raises:
-        DerivationError: a step does not hold, as for every planted error in `PLANTS`.
-    """
-    return argue(planted).derivation()
-
-
-def argue(planted: str | None = None) -> Chain:
-    """Return the argument with its definitions, every step checked; `planted` names an error to plant."""
-    chain = Chain(CLAIM, Scope.DERIVED, ASSUMPTIONS, planted, PLANTS, (LAW,))
+@argument(CLAIM, Scope.DERIVED, ASSUMPTIONS, PLANTS, (LAW,))
+def argue(chain: Chain) -> None:
+    """Write the argument; every step is checked when it is added, with or without a planted error."""
     _one_layer(chain)
     _two_layers(chain)
     _through_training(chain)
     _exponent(chain)
-    return chain
+
+
+derive = argue.derive
 
 
 def _one_layer(chain: Chain) -> None:
