@@ -12,9 +12,9 @@ from rctheory.statistics.rates import Point
 from rctheory.suite.experiment import Context, Experiment, Measurement
 from verification.problems import Regression, regression
 
-WIDTH = 16
+WIDTH = 8
 REFERENCE_STEPS = 320  # of order 4: its error, 1e-10, is seven orders below the noise
-STEPS = (40, 80, 160, 320, 640, 1280)
+STEPS = (80, 160, 320, 640, 1280, 2560)
 
 
 def _batches(problem: Regression, steps: int, runs: int, context: Context, *, skipped: int) -> Iterator[Tensor]:
@@ -32,10 +32,12 @@ def _measure(context: Context, *, online: bool = True, skipped: int = 0) -> Meas
     problem = regression()
     network = problem.ansatz.sample((WIDTH, WIDTH), [0], root=context.seed)
     control = skipped > 0 or not online
-    runs = 64 if control else context.choose(smoke=96, ci=384, full=4096)
+    # The shorter a run, the more of them for the same work.
+    work = 64 * 1280 if control else context.choose(smoke=96 * 1280, ci=320 * 2560, full=4096 * 2560)
     reference = problem.outputs(flow(network, problem.x, problem.y, horizon=problem.horizon, steps=REFERENCE_STEPS))
     points = []
     for steps in STEPS[: 5 if control else context.choose(smoke=5, ci=6, full=6)]:
+        runs = min(2048, work // steps)
         context.report_progress(f"{runs} runs of {steps} steps")
         copies = Network(
             tuple(w.expand(runs if online else 1, -1, -1) for w in network.weights), network.masses, network.activation
@@ -49,6 +51,6 @@ def _measure(context: Context, *, online: bool = True, skipped: int = 0) -> Meas
     )
 
 
-EXPERIMENT = Experiment("one datum a step, width 16, T = 2, against the flow, 40 to 1280 steps", _measure)
+EXPERIMENT = Experiment("one datum a step, width 8, T = 2, against the flow, 80 to 2560 steps", _measure)
 SKIPPED_DATA = Experiment("a quarter of the data never drawn", lambda context: _measure(context, skipped=2))
 FULL_BATCH = Experiment("every step sees all data: order one", lambda context: _measure(context, online=False))
