@@ -28,5 +28,5 @@ def test_the_estimate_is_unbiased_for_any_linear_part() -> None:
 
 
 def test_too_few_seeds_are_named() -> None:
-    with pytest.raises(NumericsError, match="mean square error -3.0 at n = 8; expected a positive number"):
+    with pytest.raises(NumericsError, match=r"mean square error -3\.0 at n = 8; expected a positive number"):
         point_with_variate(8, torch.zeros(2, 1), 2 * torch.ones(2, 1), 1.0)
