@@ -92,7 +92,7 @@ def _measure_universality(
     A control needs only one in `share` of the seeds.
     """
     depth, n = 3, 256
-    seeds = context.choose(smoke=8_000, ci=24_000, full=400_000) // share
+    seeds = context.choose(smoke=16_000, ci=32_000, full=400_000) // share
     stream = context.generator("universality")
     identity = torch.eye(RANK, dtype=torch.float64)
     closure = LinearClosure(_coefficients(depth, stream), (identity,) * (depth - 1))

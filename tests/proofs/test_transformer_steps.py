@@ -1,40 +1,32 @@
 """Steps of the transformer proofs in float64: sums as loops, derivatives by autograd, expectations by enumeration."""
 
-import importlib
 import itertools
-from dataclasses import replace
-from functools import cache
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latex2mathml.converter import convert
-from sympy import Eq, IndexedBase, Le, Symbol
+from sympy import IndexedBase, Symbol
 
-from proofs.chain import Chain, Checked
-from rctheory.errors import DerivationError
+from proofs.chain import Checked
 from tests.proofs.evaluator import World, relative_gap
+from tests.proofs.oracle import argument, falsified, require
 from tests.proofs.outcomes import Outcomes, draw_outcomes
 
-CLAIMS = {
-    f"{area}.{slug}": f"proofs.{area}_{slug.replace('-', '_')}"
-    for area, slug in (
-        ("widening", "rmsnorm"),
-        ("widening", "zero-padding"),
-        ("widening", "layernorm"),
-        ("widening", "gqa"),
-        ("widening", "swiglu"),
-        ("widening", "tied-head"),
-        ("widening", "optimizer-state"),
-        ("layout", "neox"),
-        ("layout", "gpt2"),
-        ("layout", "gguf-rope"),
-        ("init", "iid-collapse"),
-        ("scaling", "ntk"),
-    )
-}
-PLANTS = [(claim, name) for claim, module in CLAIMS.items() for name in importlib.import_module(module).PLANTS]
+CLAIMS = (
+    "widening.rmsnorm",
+    "widening.zero-padding",
+    "widening.layernorm",
+    "widening.gqa",
+    "widening.swiglu",
+    "widening.tied-head",
+    "widening.optimizer-state",
+    "layout.neox",
+    "layout.gpt2",
+    "layout.gguf-rope",
+    "init.iid-collapse",
+    "scaling.ntk",
+)
 WIDTHS = ("D", "F", "G", "Q", "h", "B", "H", "d", "r", "e", "K", "N", "n", "n^-", "axis", "m", "k")
 COUNTS = {
     "widening.rmsnorm": {"m"},
@@ -44,12 +36,6 @@ COUNTS = {
     "widening.tied-head": {"m"},
     "widening.optimizer-state": {"C"},
 }
-
-
-@cache
-def argument(claim: str) -> Chain:
-    """Return the argument of a claim; made once."""
-    return importlib.import_module(CLAIMS[claim]).argue()
 
 
 def world_of(claim: str, checked: Checked, seed: int, size: int) -> World:
@@ -117,31 +103,12 @@ def kept_outcomes(deviation: float, kept: int, seed: int) -> Outcomes:
 @settings(max_examples=4)
 def test_every_step_holds_in_float64_at_random_points(claim: str, seed: int, size: int) -> None:
     for checked in argument(claim).checked:
-        gap, scale = relative_gap(checked, world_of(claim, checked, seed, size))
-        if isinstance(checked.relation, Eq):
-            holds = abs(gap) <= 1e-10 * scale
-        else:
-            holds = gap <= 1e-10 * scale if isinstance(checked.relation, Le) else abs(gap) > 1e-3
-        assert holds, f"step {checked.number} of {claim}: {checked.relation}, gap {gap}"
+        require(claim, checked, *relative_gap(checked, world_of(claim, checked, seed, size)))
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_the_oracle_sees_a_wrong_relation(claim: str) -> None:
-    """Twice the right-hand side, plus one, is refuted at every step: the oracle is not vacuous."""
-    for checked in argument(claim).checked:
-        if isinstance(checked.relation, Eq):
-            wrong = Eq(checked.relation.lhs, 2 * checked.relation.rhs + 1, evaluate=False)
-            gap, scale = relative_gap(replace(checked, relation=wrong), world_of(claim, checked, 1, 2))
-            assert abs(gap) > 1e-3 * scale, f"step {checked.number} of {claim}"
-
-
-@pytest.mark.parametrize(("claim", "name"), PLANTS)
-def test_a_planted_error_breaks_a_step(claim: str, name: str) -> None:
-    with pytest.raises(DerivationError, match=rf"step \d+ of {claim}"):
-        importlib.import_module(CLAIMS[claim]).derive(planted=name)
-
-
-@pytest.mark.parametrize("claim", CLAIMS)
-def test_every_formula_converts_to_mathml(claim: str) -> None:
-    for step in argument(claim).steps:
-        assert convert(step.latex()).startswith("<math")
+    """A wrong right-hand side is refuted at every step: the oracle is not vacuous."""
+    for checked in falsified(argument(claim)):
+        gap, scale = relative_gap(checked, world_of(claim, checked, 1, 2))
+        assert abs(gap) > 1e-3 * scale, f"step {checked.number} of {claim}"
