@@ -27,7 +27,7 @@ class _Ladder:
 def _ladder(tier: str, seed: int) -> _Ladder:
     """Train the ensembles once in a process, for both claims and their controls."""
     problem, first = expansion(2)
-    widths, most = {"smoke": (WIDTHS[:-1], 1024), "ci": (WIDTHS, 4096), "full": (WIDTHS, 32768)}[tier]
+    widths, most = {"smoke": (WIDTHS[:-1], 640), "ci": (WIDTHS, 4096), "full": (WIDTHS, 32768)}[tier]
     # The remainder falls like the bias: the same number of seeds sees both equally well at every width; the work of a
     # seed grows like n^2, so the widest get a quarter.
     seeds = [max(most // 4, min(most, most * 128 // n)) for n in widths]

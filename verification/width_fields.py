@@ -67,11 +67,11 @@ def _measure(context: Context, shuffle: Shuffle = _own) -> Measurement:
     problem = regression()
     limit = Limit(problem)
     widths = context.choose(
-        smoke=(16, 24, 32, 48, 64, 96, 128, 192),
+        smoke=(16, 24, 32, 48, 64, 96, 128),
         ci=(32, 64, 128, 256, 512, 1024),
         full=(32, 64, 128, 256, 512, 1024, 2048, 4096),
     )
-    most = context.choose(smoke=320, ci=512, full=2048) if shuffle is _own else 32
+    most = context.choose(smoke=768, ci=512, full=2048) if shuffle is _own else 32
     curves: dict[str, list[Point]] = {"pre_activations": [], "weights": []}
     for n in widths:
         context.report_progress(f"width {n}")
