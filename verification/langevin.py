@@ -30,12 +30,9 @@ def _measure(context: Context, simulated: float = TEMPERATURE) -> Measurement:
     variance = mean_estimate(rest.square().flatten(), scale=1 / per_time)
     # A neuron reads the rest as a mean over the axis below: its square, times the width, has the same variance.
     read = (rest @ network.masses[MIDDLE]).square() / network.masses[MIDDLE].square().sum()
-    return Measurement(
-        {"variance": variance},
-        remarks=(
-            f"read by a neuron: {float(read.mean() / per_time):.3f} of 2 tau t over the width, averaged over {WIDTHS[2]} neurons",
-        ),
-    )
+    share = float(read.mean() / per_time)
+    remark = f"read by a neuron: {share:.3f} of 2 tau t over the width, averaged over {WIDTHS[2]} neurons"
+    return Measurement({"variance": variance}, remarks=(remark,))
 
 
 EXPERIMENT = Experiment("trained weights less their gradient part, tau = 0.2, t = 1.25", _measure)
