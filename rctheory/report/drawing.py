@@ -74,10 +74,14 @@ def canvas(width: float, height: float) -> "tuple[Figure, Axes]":
 
 
 def png(figure: "Figure") -> bytes:
-    """Return the picture; its metadata do not name the version, which would change the bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    """Return the picture in 96 colours, a quarter of the size, without metadata that would change the bytes."""
+    from PIL import Image
+
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", metadata={"Software": None})
+    picture = Image.open(drawn).convert("RGB")
+    picture.quantize(96, dither=Image.Dither.NONE).save(packed, format="png", optimize=True)
+    return packed.getvalue()
 
 
 def file_name(*parts: str) -> str:
