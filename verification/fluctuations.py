@@ -64,3 +64,25 @@ def mean_estimate(values: Tensor, scale: float = 1.0, shift: float = 0.0) -> Est
     mean = shift + scale * float(values.mean())
     half = abs(scale) * float(values.std()) / count**0.5 * float(stats.t.ppf(0.975, count - 1))
     return Estimate(mean, (mean - half, mean + half))
+
+
+def antithetic_blocks(problem: Regression, n: int, seeds: int, root: int) -> Tensor:
+    """Return f_2n - (f_n + f'_n) / 2, the halves being blocks of the large network, trained apart: (seeds, outputs).
+
+    The neurons of the halves are those of the whole, so the first order in the laws cancels, with no influence
+    function; the mean is b / (2n) - b / n = -b / (2n).
+    """
+    hidden = len(problem.ansatz.laws)
+    differences = []
+    for whole in problem.ansatz.ensembles((2 * n,) * hidden, seeds, root=root, dtype=torch.float32):
+        halves = [observe(problem, _block(whole, part)) for part in (slice(0, n), slice(n, 2 * n))]
+        differences.append((observe(problem, whole) - (halves[0] + halves[1]) / 2).flatten(1))
+    return torch.cat(differences)
+
+
+def _block(network: Network, part: slice) -> Network:
+    """Return the network of some of the neurons of every hidden layer, with equal masses."""
+    first, *middle, last = network.weights
+    inner = [torch.full_like(p[part], 1 / len(p[part])) for p in network.masses[1:-1]]
+    weights = (first[:, part], *(w[:, part, part] for w in middle), last[:, :, part])
+    return Network(weights, (network.masses[0], *inner, network.masses[-1]), network.activation)
