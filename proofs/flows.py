@@ -12,8 +12,7 @@ import sympy as sp
 from sympy import Add, Expr, Function, Integer, Mul, Symbol, factorial, log, oo
 from sympy.core.function import Application
 
-from proofs.chain import Chain
-from proofs.laws import stated_exponents
+from proofs.chain import Chain, registered_rate
 from proofs.notation import array, width
 
 STEP = Symbol("h", positive=True)
@@ -155,7 +154,7 @@ def define_derivatives(chain: Chain, order: int) -> dict[int, Expr]:
 def accumulate(chain: Chain, *, planted: bool = False) -> None:
     """From local errors C h^(p+1) and a Lipschitz constant to a global error of order p, which the registry states."""
     bound, steps = array("B"), Symbol("k", integer=True, nonnegative=True)
-    (order,) = stated_exponents(chain.claim, "h")
+    order = registered_rate(chain.claim)
     local = order if planted else order + 1
     growth = 1 + STEP * LIPSCHITZ
     chain.define(
@@ -180,7 +179,7 @@ def accumulate(chain: Chain, *, planted: bool = False) -> None:
 
 def attained(chain: Chain, factor: Expr, constant: Expr) -> None:
     """Show on y' = y that the order is not higher: h^(-p) times the error at time 1 tends to e times `constant`."""
-    (order,), small = stated_exponents(chain.claim, "h"), Symbol("x", positive=True)
+    order, small = registered_rate(chain.claim), Symbol("x", positive=True)
     chain.step(
         "On y' = y a step of size x multiplies by a polynomial, the flow by exp(x): in a unit of time the logarithm of "
         "the method's factor falls short of 1, and over a power of x by",

@@ -7,8 +7,7 @@ this is the middle one of three hidden layers. A structured kernel, or a read-ou
 
 from sympy import Expr, IndexedBase, Integer, Rational, Symbol, log
 
-from proofs.chain import Chain, argument
-from proofs.laws import stated_exponents
+from proofs.chain import Chain, argument, registered_rate
 from proofs.moments import Neurons
 from proofs.notation import Activation, Expectation, Partial, array, indices, total, width
 from rctheory.suite.derivation import Scope
@@ -101,7 +100,7 @@ def _structured(chain: Chain) -> None:
 
 def _exponent(chain: Chain) -> None:
     deviation = Symbol("D_n")
-    (rate,) = stated_exponents(CLAIM)
+    rate = registered_rate(CLAIM, "initial_spread")
     chain.define("Let the layer below have n neurons.", BELOW, WIDTH)
     chain.define(
         "Without the kernel the root mean square of the spread is",

@@ -6,8 +6,7 @@ The error of a mean is a sum over strata of independent centred parts, each as s
 
 from sympy import IndexedBase, Integer, Integral, Limit, Rational, Symbol, log, oo
 
-from proofs.chain import Chain, argument
-from proofs.laws import stated_exponents
+from proofs.chain import Chain, argument, registered_rate
 from proofs.moments import Cells
 from proofs.notation import Expectation, Partial, array, indices, total, width
 from rctheory.suite.derivation import Scope
@@ -158,7 +157,7 @@ def _residual(chain: Chain) -> None:
 
 
 def _exponents(chain: Chain) -> None:
-    smooth, rough = stated_exponents(CLAIM)
+    smooth, rough = (registered_rate(CLAIM, gate) for gate in ("stratified", "residual"))
     axis = 1 / (12 * WIDTH**3)
     for spread, rate, what in ((Integer(0), smooth, "Without a residual"), (SPREAD**2, rough, "With one")):
         square = axis / 2 + axis**2 + spread / WIDTH**2
