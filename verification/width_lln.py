@@ -39,7 +39,7 @@ def _ladder(context: Context, *, control: bool) -> list[tuple[int, int]]:
     widths = context.choose(
         smoke=[16, 32, 64, 128, 256, 512],
         ci=[32, 64, 128, 256, 512, 1024],
-        full=[2**k for k in range(5, 15)],
+        full=[2**k for k in range(5, 17)],
     )
     if control:
         return [(n, 32) for n in widths[:6]]

@@ -37,7 +37,7 @@ def test_the_same_context_gives_the_same_measurement() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["width.lln", "mlp.zero-shot"])
+@pytest.mark.parametrize("name", ["width.lln", "mlp.zero-shot", "width.factored"])
 def test_experiment_is_supported_on_cuda(name: str) -> None:
     context = Context(seed=0, tier=Tier.SMOKE, device=torch.device("cuda"))
     quantities = CLAIMS[name].experiment.resolve(name).run(context).quantities
