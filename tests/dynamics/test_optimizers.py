@@ -59,7 +59,10 @@ def test_duplication_is_exact_under_muon_and_sign() -> None:
     """One generic network: a sign or a rank may flip under rounding where an entry or a singular value vanishes."""
     network = random_network([3, 6, 5, 2], stream(0))
     x, y = random_data(3, 2, 4, stream(1))
-    grown = duplicate(network, {f"hidden.{k}": torch.arange(n).repeat(3) for k, n in ((1, 6), (2, 5))})
+    # Unequal multiplicities: an update that forgets the masses would still be exact under equal ones.
+    grown = duplicate(
+        network, {f"hidden.{k}": torch.arange(n).repeat_interleave(torch.arange(1, n + 1)) for k, n in ((1, 6), (2, 5))}
+    )
     for chain in ((Muon(),), (Sign(),), (Momentum(0.9), Muon())):
         source, copy = (train(net, x, y, step=0.05, steps=4, updates=chain) for net in (network, grown))
         torch.testing.assert_close(copy.outputs(x), source.outputs(x), rtol=1e-7, atol=1e-9)
