@@ -1,0 +1,5 @@
+"""Statistics of row-column exchangeable arrays (..., m, n): tests, intervals, regimes."""
+
+from rctheory.statistics.arrays.outcome import ArrayTest, AxisName
+
+__all__ = ["ArrayTest", "AxisName"]
