@@ -28,7 +28,8 @@ def claims(
     else:
         width = max(len(item.id) for item in selected)
         for item in selected:
-            typer.echo(f"{item.id:<{width}}  {item.kind:<11}  {item.statement}")
+            mark = "  (on request)" if item.on_request else ""
+            typer.echo(f"{item.id:<{width}}  {item.kind:<11}  {item.statement}{mark}")
 
 
 def _as_dict(claim: "Claim") -> dict[str, object]:
@@ -44,6 +45,7 @@ def _as_dict(claim: "Claim") -> dict[str, object]:
         "controls": [str(link) for link in claim.controls],
         "tests": [str(link) for link in claim.tests],
         "gates": {name: gate.expected() for name, gate in claim.gates.items()},
+        "on_request": claim.on_request,
     }
 
 
@@ -52,6 +54,8 @@ def _in_full(claim: "Claim") -> str:
     for key, value in _as_dict(claim).items():
         if key in ("id", "kind", "statement") or not value:
             continue
+        if value is True:
+            value = "examined only when it is named: `rctheory verify` without names leaves it out"
         entries = [f"{k}: {v}" for k, v in value.items()] if isinstance(value, dict) else value
         if isinstance(entries, list):
             lines += [f"  {key + ':':<12} {entries[0]}", *(f"  {'':<12} {entry}" for entry in entries[1:])]

@@ -11,7 +11,8 @@ from rctheory.suite.tier import Tier
 
 RUN = Path("reports/run")
 Claims = Annotated[
-    list[str] | None, typer.Argument(metavar="CLAIM", help="Claim ids or patterns like 'closure.*'; all if none.")
+    list[str] | None,
+    typer.Argument(metavar="CLAIM", help="Claim ids or patterns like 'closure.*'; all but those on request if none."),
 ]
 SuiteFolder = Annotated[
     Path | None,
@@ -66,6 +67,10 @@ def verify(
 
     registry = load_suite(suite)
     selected = registry.select(claims or [])
+    left_out = [] if claims else [claim.id for claim in selected if claim.on_request]
+    selected = [claim for claim in selected if claim.id not in left_out]
+    if not selected:
+        raise UsageError("only claims that run on request", "the claims to run", f"name them: {', '.join(left_out)}")
     options = Options(
         out=out,
         tier=tier,
@@ -77,6 +82,8 @@ def verify(
     )
     session = Session(registry, selected, options)
     _prepare_folders(out, junit)
+    if left_out:
+        typer.echo(f"left out, examined only when named: {', '.join(left_out)}")
     interrupted = watch(session)
     if junit:
         write_junit(junit, session.evidence)

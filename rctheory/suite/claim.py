@@ -25,6 +25,7 @@ class Claim:
         controls: links to experiments with a planted error, which the same gates must refute.
         tests: links to the property tests.
         gates: one for each quantity that the experiment returns.
+        on_request: whether it is examined only when it is named, because it needs data that no installation brings.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Claim:
     controls: tuple[Link, ...]
     tests: tuple[Link, ...]
     gates: Mapping[str, Gate]
+    on_request: bool = False
 
     def links(self, *, tests: bool = False) -> dict[str, Link]:
         """Return the links by the place where they stand; those of the tests only when asked."""

@@ -15,7 +15,7 @@ _WORD = r"[a-z0-9]+(?:-[a-z0-9]+)*"
 _ID = re.compile(rf"{_WORD}\.{_WORD}")
 _TEXT = ("kind", "statement", "source")
 _LISTS = ("assumptions", "uses", "controls", "tests")
-_KEYS = (*_TEXT, *_LISTS, "proof", "experiment", "gates")
+_KEYS = (*_TEXT, *_LISTS, "proof", "experiment", "gates", "on_request")
 
 
 def parse_claims(tables: Mapping[str, object]) -> dict[str, Claim]:
@@ -72,6 +72,7 @@ def _parse_claim(name: str, table: object) -> Claim:
         controls=tuple(Link.parse(item, f"claim {name}: controls") for item in lists["controls"]),
         tests=tuple(Link.parse(item, f"claim {name}: tests") for item in lists["tests"]),
         gates=_gates(name, table),
+        on_request=_flag(name, table, "on_request"),
     )
     _check_complete(claim)
     return claim
@@ -97,6 +98,13 @@ def _strings(name: str, table: Mapping[str, object], key: str) -> tuple[str, ...
 
 def _link(name: str, table: Mapping[str, object], key: str) -> Link | None:
     return Link.parse(_text(name, table, key), f"claim {name}: {key}") if key in table else None
+
+
+def _flag(name: str, table: Mapping[str, object], key: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise RegistryError(f"claim {name}: {key} = {value!r}", "true or false", f"write {key} = true, or remove it")
+    return value
 
 
 def _gates(name: str, table: Mapping[str, object]) -> dict[str, Gate]:

@@ -31,6 +31,14 @@ def test_claims_lists_and_shows(toy, shell):
     assert [item["id"] for item in json.loads(shell("claims", "--json")[1])] == ["toy.one", "toy.rate"]
 
 
+def test_claims_marks_what_runs_on_request(toy, shell):
+    toy.claim("toy.one").claim("toy.two", more="on_request = true\n")
+    assert [line.endswith("(on request)") for line in shell("claims")[1].splitlines()] == [False, True]
+    assert [item["on_request"] for item in json.loads(shell("claims", "--json")[1])] == [False, True]
+    assert "examined only when it is named" in shell("claims", "toy.two")[1]
+    assert "on_request" not in shell("claims", "toy.one")[1]
+
+
 def test_prove_prints_the_steps_in_three_formats(toy, shell):
     toy.proof("toy.square").claim("toy.one")
     code, text, _ = shell("prove", "--controls")

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from rctheory.cli import app
 from rctheory.suite.evidence import load_evidence
 
+NEEDS = "rctheory: no data set; expected it to be installed; install it\n"
+
 
 @pytest.mark.parametrize(
     ("experiment", "control", "code"),
@@ -43,7 +45,7 @@ def test_what_an_experiment_requires_is_checked_before_any_work(toy, shell):
     toy.claim("toy.fine").claim("toy.one", "NEEDY")
     code, out, err = shell("verify", "--workers", 0)
     assert (code, out) == (2, "")
-    assert err == "rctheory: no data set; expected it to be installed; install it\n"
+    assert err == NEEDS
     assert not (toy.folder / "reports/run/evidence.json").exists()
 
 
@@ -65,6 +67,25 @@ def test_what_verify_prints_in_a_pipe(toy, shell):
     assert "toy.one: gate error refuted: 1, expected <= 1e-06" in lines
     assert "1 of 2 claims supported; refuted: toy.one; 2 of 2 planted errors caught" in lines
     assert "\x1b" not in out
+
+
+def test_a_claim_on_request_runs_only_when_it_is_named(toy, shell):
+    toy.claim("toy.one").claim("toy.two", "NEEDY", more="on_request = true\n")
+    code, out, err = shell("verify", "--workers", 0)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "left out, examined only when named: toy.two"
+    assert [record.id for record in load_evidence(Path("reports/run")).claims] == ["toy.one"]
+    for name in ("toy.two", "toy.*"):  # named, it is neither left out nor excused
+        assert shell("verify", "--workers", 0, name)[::2] == (2, NEEDS)
+    assert "left out" not in shell("verify", "--workers", 0, "toy.one")[1]
+
+
+def test_a_suite_of_claims_on_request_alone_wants_names(toy, shell):
+    toy.claim("toy.two", more="on_request = true\n")
+    code, out, err = shell("verify", "--workers", 0)
+    assert (code, out) == (2, "")
+    assert err == "rctheory: only claims that run on request; expected the claims to run; name them: toy.two\n"
+    assert shell("verify", "--workers", 0, "toy.two")[0] == 0
 
 
 def test_controls_are_off_in_the_smoke_tier_unless_asked(toy, shell):

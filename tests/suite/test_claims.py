@@ -48,6 +48,7 @@ def test_reads_the_claim_with_exact_numbers(toy):
         ("uses = []", 'uses = ["toy.one"]', "cycle: toy.one -> toy.one"),
         ("uses = []", 'uses = "toy.one"', "a list of texts"),
         ("uses = []", "uses = [1]", "a list of texts"),
+        ("uses = []", 'on_request = "true"', "on_request = 'true'; expected true or false"),
         ('["none"]', '["none", "none"]', "names something twice"),
         ("$x = 1$", "$x = 1", "odd number of dollar"),
         ('["toy.one"]\n', '["Toy.one"]\n', "claim id 'Toy.one'.*area.slug"),
