@@ -103,6 +103,17 @@ def helmert(seed: int, size: int) -> World:
     return world
 
 
+def sign_flips(seed: int, size: int) -> World:
+    world = base(seed, size, m=2)
+    law = TwoValued(number(world, "s", positive=True) ** 2, 0.3)
+    fix(world, law.moment(3), "mu_3", real=True)
+    fix(world, law.moment(4), "mu_4", positive=True)
+    # A third row and column of signs for the indices i' and j'; two double differences side by side for the noise.
+    space = Space.product({"epsilon": ((3, 3), TwoValued(1.0, 0.5)), "xi": ((2, 4), law)})
+    world.outcomes = space.outcomes(space.variables)
+    return world
+
+
 def samples(population: int, size: int, *, replacement: bool) -> list[tuple[int, ...]]:
     """Return all ordered samples."""
     units = range(1, population + 1)
@@ -227,6 +238,7 @@ WORLDS: dict[str, Callable[[int, int], World]] = {
     "array.variance-components": variance_components,
     "array.four-cycle": four_cycle,
     "array.helmert": helmert,
+    "array.sign-flips": sign_flips,
     "sampling.projectivity": projectivity,
     "sampling.two-axes": two_axes,
     "sampling.design": design,
