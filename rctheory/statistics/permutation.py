@@ -8,19 +8,20 @@ whole outer units are permuted (their inner coordinates are `copies` that move a
 unit (a `block`): both are one array of shape (blocks, copies, n), each block with a permutation of its own.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rctheory.errors import ShapeError, UsageError
-from rctheory.numerics import chunks, numpy_generator, require_finite, tolerance
-
-BATCH_BYTES = 8 << 20  # one batch of permuted arrays: small enough for the caches
+from rctheory.statistics.order import LAG_ONE, ORDER_STATISTICS, OrderStatistic
+from rctheory.statistics.replicates import prepare, replicate
 
 Arrays = Mapping[str, Tensor]
+_Members = list[tuple[str, str, Tensor]]  # hypothesis, label and prepared array
 
 
 @dataclass(frozen=True)
@@ -29,66 +30,129 @@ class PermutationTest:
 
     Args:
         p_value: exact under exchangeability, on the grid 1/(B+1), ..., 1.
-        statistic: the largest |z| over the arrays.
-        scores: z of each array inside the permutation distribution.
+        statistic: the largest |z| over the arrays and statistics.
+        scores: the z of largest size of each array, inside the permutation distribution of its statistic.
         permutations: B, the number of random permutations.
+        p_values: exact p-value of each array alone.
+        details: every z of each array, by name of the statistic.
+        replicates: the largest |z| for the observed order and for each permutation, (B + 1,): what `max_t` takes.
     """
 
     p_value: float
     statistic: float
     scores: Mapping[str, float]
     permutations: int
+    p_values: Mapping[str, float]
+    details: Mapping[str, Mapping[str, float]]
+    replicates: np.ndarray = field(repr=False, compare=False)
 
 
-def lag_one_tests(
-    hypotheses: Mapping[str, Sequence[Arrays]], *, permutations: int, seed: int
+def order_tests(
+    hypotheses: Mapping[str, Sequence[Arrays]],
+    *,
+    statistics: Sequence[OrderStatistic] = ORDER_STATISTICS,
+    permutations: int,
+    seed: int,
 ) -> dict[str, PermutationTest]:
-    """Test for each hypothesis that the units of its arrays are exchangeable.
+    """Test for each hypothesis that the units of its arrays are exchangeable, with several statistics of order.
 
-    Each array x of shape (blocks, copies, n), centred over its units, has the lag-1 autocorrelation
-    r = sum_{b,c,i} x_{b,c,i} x_{b,c,i+1} / sum_{b,c,i} x_{b,c,i}^2. With r^0 the observed value and r^1 .. r^B those
-    under random permutations, z^k = (r^k - mean) / sd, with mean and sd over all B + 1 of them, and T^k is the largest
-    |z^k| over the arrays of the hypothesis. Then p = (1 + #{k >= 1 : T^k >= T^0}) / (B + 1). The observed order enters
-    exactly like every permuted one, so p is exact: P(p <= a) <= a at any size, with equality at the B + 1 levels of the
-    grid where no values tie.
+    Each array x of shape (blocks, copies, n) is centred over its units. With t^0 the observed value of a statistic of
+    an array and t^1 .. t^B those under random permutations, z^k = (t^k - mean) / sd, with mean and sd over all B + 1 of
+    them, and T^k is the largest |z^k| over the arrays of the hypothesis and the statistics. Then
+    p = (1 + #{k >= 1 : T^k >= T^0}) / (B + 1). The observed order enters exactly like every permuted one, so p is
+    exact: P(p <= a) <= a at any size, with equality at the B + 1 levels of the grid where no values tie. Several
+    statistics share their permutations; no adjustment for their number is needed, and none is lost.
 
-    Arrays of the same number of blocks and units share their permutations, also between hypotheses: each p-value is
-    exact, and Holm's adjustment allows any dependence. An array whose units are all equal scores zero.
+    Arrays of the same number of blocks and units share their permutations, also between hypotheses; other structures
+    have streams of their own. An array whose units are all equal scores zero.
 
     Args:
         hypotheses: by name, a sequence of sets of arrays; the arrays of one set, by label, all have the same number of
             blocks and units and are permuted together. Labels are distinct inside a hypothesis.
+        statistics: what is computed of every array.
         permutations: B.
-        seed: root seed of the stream of permutations.
+        seed: root seed of the streams of permutations.
 
     Raises:
-        UsageError: B < 1.
+        UsageError: B < 1, or no statistic.
         ShapeError: a hypothesis without arrays, a label used twice, or arrays of one set that differ in blocks or
             units.
         NumericsError: an entry is NaN or infinite.
 
     Source: claim `weights.exchangeable-axes`.
     """
-    if permutations < 1:
-        raise UsageError(f"{permutations} permutations", "at least 1", "ask for more permutations")
-    structures: dict[tuple[int, int], list[tuple[str, str, Tensor]]] = {}
+    if permutations < 1 or not statistics:
+        found = f"{permutations} permutations and {len(statistics)} statistics"
+        raise UsageError(found, "at least 1 of each", "ask for more")
+    structures: dict[tuple[int, int], _Members] = {}
     for name, sets in hypotheses.items():
         _check(name, sets)
         for arrays in sets:
             for label, array in arrays.items():
-                prepared = _prepare(f"{label} of {name}", array)
+                prepared = prepare(f"{label} of {name}", array)
                 structures.setdefault((array.shape[0], array.shape[2]), []).append((name, label, prepared))
-    statistic = {name: np.zeros(permutations + 1) for name in hypotheses}
-    scores: dict[str, dict[str, float]] = {name: {} for name in hypotheses}
-    for members in structures.values():
-        z = _standardise(_autocorrelations([array for _, _, array in members], permutations, seed))
+    found_of = {name: _Found(permutations) for name in hypotheses}
+    names = [statistic.name for statistic in statistics]
+
+    def scores(members: _Members) -> np.ndarray:
+        return replicate([array for _, _, array in members], statistics, permutations=permutations, seed=seed)
+
+    tasks = sorted(structures.values(), key=lambda members: -sum(array.numel() for _, _, array in members))
+    for members, z in zip(tasks, _map(scores, tasks), strict=True):
         for column, (name, label, _) in enumerate(members):
-            scores[name][label] = float(z[0, column])
-            np.maximum(statistic[name], np.abs(z[:, column]), out=statistic[name])
-    return {
-        name: PermutationTest(int((t >= t[0]).sum()) / len(t), float(t[0]), scores[name], permutations)
-        for name, t in statistic.items()
-    }
+            found_of[name].add(label, names, z[:, column])
+    return {name: found.test(hypotheses[name]) for name, found in found_of.items()}
+
+
+def lag_one_tests(
+    hypotheses: Mapping[str, Sequence[Arrays]], *, permutations: int, seed: int
+) -> dict[str, PermutationTest]:
+    """Return `order_tests` with one statistic, the lag-1 autocorrelation r = sum x_{b,c,i} x_{b,c,i+1} / sum x^2.
+
+    Source: claim `weights.exchangeable-axes`.
+    """
+    return order_tests(hypotheses, statistics=LAG_ONE, permutations=permutations, seed=seed)
+
+
+def _map(scores: Callable[[_Members], np.ndarray], tasks: Sequence[_Members]) -> Iterator[np.ndarray]:
+    """Yield the scores of each structure; its stream is its own, so the number of threads changes no result."""
+    threads = min(torch.get_num_threads(), len(tasks))
+    if threads < 2:
+        yield from map(scores, tasks)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(scores, tasks)
+
+
+class _Found:
+    """What has been found for one hypothesis, array by array."""
+
+    def __init__(self, permutations: int) -> None:
+        """Start with nothing."""
+        self._replicates = np.zeros(permutations + 1)
+        self._p_values: dict[str, float] = {}
+        self._details: dict[str, dict[str, float]] = {}
+
+    def add(self, label: str, names: Sequence[str], z: np.ndarray) -> None:
+        """Take in one array, z of shape (B + 1, statistics)."""
+        largest = np.abs(z).max(axis=1)
+        self._p_values[label] = _p_value(largest)
+        self._details[label] = {name: float(score) for name, score in zip(names, z[0], strict=True)}
+        np.maximum(self._replicates, largest, out=self._replicates)
+
+    def test(self, sets: Sequence[Arrays]) -> PermutationTest:
+        """Return the test, its arrays in the order in which they were given."""
+        labels = [label for arrays in sets for label in arrays]
+        details = {label: self._details[label] for label in labels}
+        scores = {label: max(z.values(), key=abs) for label, z in details.items()}
+        p_values = {label: self._p_values[label] for label in labels}
+        t = self._replicates
+        return PermutationTest(_p_value(t), float(t[0]), scores, len(t) - 1, p_values, details, t)
+
+
+def _p_value(replicates: np.ndarray) -> float:
+    """Return (1 + #{k >= 1 : T^k >= T^0}) / (B + 1)."""
+    return int((replicates >= replicates[0]).sum()) / len(replicates)
 
 
 def _check(name: str, sets: Sequence[Arrays]) -> None:
@@ -101,48 +165,3 @@ def _check(name: str, sets: Sequence[Arrays]) -> None:
         if any(len(shape) != 3 or 0 in shape for shape in shapes) or len({(s[0], s[2]) for s in shapes}) != 1:
             found = f"arrays of shapes {sorted(shapes)} under one permutation in {name}"
             raise ShapeError(found, "(blocks, copies, n) with the same blocks and n", "group them by axis")
-
-
-def _prepare(name: str, array: Tensor) -> Tensor:
-    """Centre over the units and scale to a unit sum of squares, in float64; equal units become zero."""
-    x = require_finite(name, array.to(torch.float64))
-    centred = x - x.mean(dim=-1, keepdim=True)
-    total, rounding = centred.square().sum(), tolerance(torch.float64, terms=8 * x.shape[-1]) ** 2 * x.square().sum()
-    return torch.zeros_like(x) if total <= rounding else centred / total.sqrt()
-
-
-def _autocorrelations(arrays: Sequence[Tensor], permutations: int, seed: int) -> np.ndarray:
-    """Return r for the observed order (first row) and for random permutations, one column for each array.
-
-    All arrays have the same blocks and units. In float32: r is some function of the data, the same for every order, so
-    rounding costs no exactness.
-    """
-    blocks, _, n = arrays[0].shape
-    copies = [array.shape[1] for array in arrays]
-    # Units first and copies last: one permuted unit is one contiguous row.
-    rows = torch.cat(list(arrays), dim=1).transpose(1, 2).reshape(blocks * n, sum(copies)).to(torch.float32).numpy()
-    first_copies = np.cumsum([0, *copies[:-1]])
-    random = numpy_generator(seed, "permutations", blocks, n)
-    order = np.arange(blocks * n, dtype=np.int64).reshape(blocks, n)
-    result = np.empty((permutations + 1, len(arrays)))
-    batches = chunks(permutations + 1, 4 * rows.size, BATCH_BYTES)
-    # One buffer for all batches: fresh memory would cost more time than the arithmetic. And one thread: what fits the
-    # caches leaves little to share, and waiting for a busy core costs more.
-    buffer = np.empty((len(batches[0]), blocks, n, sum(copies)), dtype=np.float32)
-    for batch in batches:
-        orders = np.repeat(order[None], len(batch), axis=0)
-        drawn = orders[1:] if batch.start == 0 else orders  # the first order of all is the observed one
-        random.permuted(drawn, axis=2, out=drawn)
-        permuted = buffer[: len(batch)]
-        np.take(rows, orders, axis=0, out=permuted, mode="clip")  # "raise" would copy; every index is in range
-        products = np.einsum("kbic,kbic->kc", permuted[:, :, :-1], permuted[:, :, 1:])
-        result[batch.start : batch.stop] = np.add.reduceat(products, first_copies, axis=1)
-    return result
-
-
-def _standardise(values: np.ndarray) -> np.ndarray:
-    """Turn values into z-scores inside each column, in place; a constant column scores zero."""
-    values -= values.mean(axis=0)
-    spread = np.sqrt(np.einsum("kc,kc->c", values, values) / len(values))
-    np.divide(values, spread, out=values, where=spread > 0)
-    return values

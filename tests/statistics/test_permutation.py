@@ -128,7 +128,7 @@ def test_units_that_are_all_equal_score_zero() -> None:
 def test_the_same_seed_gives_the_same_test_and_batches_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = {"a": torch.randn(2, 2, 8, generator=stream(0))}
     first = one(arrays, seed=3)
-    monkeypatch.setattr("rctheory.statistics.permutation.BATCH_BYTES", 1000)
+    monkeypatch.setattr("rctheory.statistics.replicates.BATCH_BYTES", 1000)
     assert one(arrays, seed=3).p_value == first.p_value
     assert one(arrays, seed=4).scores != first.scores
 

@@ -1,0 +1,73 @@
+"""Statistics of order under random permutations of the units: the observed order and B random ones, in batches."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rctheory.numerics import chunks, numpy_generator, require_finite, tolerance
+from rctheory.statistics.order import OrderStatistic, Permuted
+
+BATCH_BYTES = 8 << 20  # one batch of permuted arrays: small enough for the caches
+ROUNDING = 1e-6  # relative spread that float32 makes of a constant
+
+
+def prepare(name: str, array: Tensor) -> Tensor:
+    """Centre over the units and scale to a unit sum of squares, in float64; equal units become zero.
+
+    Raises:
+        NumericsError: an entry is NaN or infinite.
+    """
+    x = require_finite(name, array.to(torch.float64))
+    centred = x - x.mean(dim=-1, keepdim=True)
+    total, rounding = centred.square().sum(), tolerance(torch.float64, terms=8 * x.shape[-1]) ** 2 * x.square().sum()
+    return torch.zeros_like(x) if total <= rounding else centred / total.sqrt()
+
+
+def replicate(
+    arrays: Sequence[Tensor], statistics: Sequence[OrderStatistic], *, permutations: int, seed: int
+) -> np.ndarray:
+    """Return z-scores of every statistic of every array, (B + 1, arrays, statistics), the observed order first.
+
+    With t^0 the observed value of a statistic of an array and t^1 .. t^B those under random permutations,
+    z^k = (t^k - mean) / sd, with mean and sd over all B + 1 of them; a statistic that never changes scores zero.
+
+    The stream of permutations is named by blocks and units: what has the same structure shares its permutations.
+
+    Args:
+        arrays: prepared arrays of shape (blocks, copies, n) with the same blocks and n.
+        statistics: at least one.
+        permutations: B.
+        seed: root seed.
+    """
+    blocks, _, n = arrays[0].shape
+    copies = [array.shape[1] for array in arrays]
+    # Units first and copies last: one permuted unit is one contiguous row.
+    rows = torch.cat(list(arrays), dim=1).transpose(1, 2).reshape(blocks * n, sum(copies)).to(torch.float32).numpy()
+    first_copies = np.cumsum([0, *copies[:-1]])
+    random = numpy_generator(seed, "permutations", blocks, n)
+    order = np.arange(blocks * n, dtype=np.int64).reshape(blocks, n)
+    result = np.empty((permutations + 1, len(arrays), len(statistics)))
+    batches = chunks(permutations + 1, 4 * rows.size, BATCH_BYTES)
+    # One buffer for all batches: fresh memory would cost more time than the arithmetic.
+    buffer = np.empty((len(batches[0]), blocks, n, sum(copies)), dtype=np.float32)
+    for batch in batches:
+        orders = np.repeat(order[None], len(batch), axis=0)
+        drawn = orders[1:] if batch.start == 0 else orders  # the first order of all is the observed one
+        random.permuted(drawn, axis=2, out=drawn)
+        permuted = Permuted(rows, first_copies, orders, buffer)
+        for place, statistic in enumerate(statistics):
+            result[batch.start : batch.stop, :, place] = statistic(permuted)
+    return _standardise(result)
+
+
+def _standardise(values: np.ndarray) -> np.ndarray:
+    """Turn values into z-scores along the first axis, in place; what varies by rounding alone scores zero."""
+    mean = values.mean(axis=0)
+    values -= mean
+    spread = np.sqrt(np.einsum("k...,k...->...", values, values) / len(values))
+    varies = spread > ROUNDING * np.abs(mean)
+    np.divide(values, spread, out=values, where=varies)
+    np.copyto(values, 0.0, where=~varies)
+    return values
