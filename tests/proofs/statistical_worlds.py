@@ -22,6 +22,8 @@ SLOTS = {
     "s": 2,
     "i'": 3,
     "j'": 3,
+    "k'": 4,
+    "l'": 4,
     "p'": 2,
     "t": 1,
     "b": 1,
@@ -111,6 +113,14 @@ def sign_flips(seed: int, size: int) -> World:
     # A third row and column of signs for the indices i' and j'; two double differences side by side for the noise.
     space = Space.product({"epsilon": ((3, 3), TwoValued(1.0, 0.5)), "xi": ((2, 4), law)})
     world.outcomes = space.outcomes(space.variables)
+    return world
+
+
+def quadruplets(seed: int, size: int) -> World:
+    world = base(seed, size, m=2)
+    space = Space.product({"z": ((4,), UNIT), "y": ((4,), UNIT)})
+    z, y = space.variables["z"], space.variables["y"]
+    world.outcomes = space.outcomes({"h": table(world.random, z, z, y, y)})
     return world
 
 
@@ -239,6 +249,7 @@ WORLDS: dict[str, Callable[[int, int], World]] = {
     "array.four-cycle": four_cycle,
     "array.helmert": helmert,
     "array.sign-flips": sign_flips,
+    "array.quadruplets": quadruplets,
     "sampling.projectivity": projectivity,
     "sampling.two-axes": two_axes,
     "sampling.design": design,
