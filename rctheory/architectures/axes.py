@@ -18,6 +18,7 @@ class Role(StrEnum):
     HEAD_DIM = "head_dim"
     VOCABULARY = "vocabulary"
     POSITION = "position"
+    FIXED = "fixed"
 
 
 class Scope(StrEnum):

@@ -1,11 +1,12 @@
 """Layouts: the concrete tensors of a model, and where each of its axes is used."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
 from rctheory.architectures.axes import AxisInstance
+from rctheory.architectures.storage import Naming, Place, stored_shapes
 from rctheory.errors import ShapeError
 
 
@@ -23,20 +24,22 @@ class TensorLayout:
     """A concrete tensor.
 
     Args:
-        name: stored name in a safetensors checkpoint.
+        name: declared name.
         pattern: the same with `{layer}` in place of the number: what it is called in every layer.
         layer: its layer; None for a tensor of the model.
         nests: the axis instances of each dimension, outermost first.
-        gguf: stored name in a GGUF file; empty where that format has none.
-        gguf_interleaved: GGUF stores the rows of each head as rotary pairs.
+        stored: where checkpoints with the names of transformers hold it.
+        gguf: where a GGUF file holds it; None where that format does not.
+        optional: group of tensors that a checkpoint holds or lacks together; empty where it must hold this one.
     """
 
     name: str
     pattern: str
     layer: int | None
     nests: tuple[tuple[AxisInstance, ...], ...]
-    gguf: str = ""
-    gguf_interleaved: bool = False
+    stored: Place
+    gguf: Place | None = None
+    optional: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,14 +54,18 @@ class Layout:
     Args:
         architecture: name of the declaration.
         layers: number of layers.
-        tensors: concrete tensors by stored name, in the order of the declaration.
-        buffers: names of tensors that a checkpoint may hold and that carry no weights.
+        tensors: concrete tensors by declared name, in the order of the declaration.
+        buffers: stored names that a checkpoint may hold and that carry no weights.
+        prefix: with what the stored names begin, except in a checkpoint of the bare model without its head.
+        renamed: ends of stored names in older checkpoints, by what they are now.
     """
 
     architecture: str
     layers: int
     tensors: Mapping[str, TensorLayout]
     buffers: frozenset[str] = frozenset()
+    prefix: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def axes(self) -> dict[str, AxisInstance]:
@@ -86,23 +93,75 @@ class Layout:
             raise ShapeError(found, f"one of {', '.join(list(self.axes)[:8])}", "name a declared axis")
         return tuple(self._touches[axis])
 
+    def found_in(self, names: Collection[str]) -> "Layout":
+        """Return the layout of the tensors that a checkpoint of these stored names is to have.
+
+        It says what a configuration does not: optional groups of which nothing is stored are left out, the bare model
+        has no prefix and nothing outside of it, and older checkpoints have other names.
+
+        Args:
+            names: stored names, as transformers gives them.
+        """
+        bare = bool(self.prefix) and not any(name.startswith(self.prefix) for name in names)
+        current = {name for t in self.tensors.values() for name in t.stored.names} | self.buffers
+        stored = {name: self._stored_name(name, bare, names) for name in current}
+        tensors = {n: replace(t, stored=t.stored.renamed(stored)) for n, t in self.tensors.items()}
+        held = {n for n, t in tensors.items() if not set(t.stored.names).isdisjoint(names)}
+        groups = {tensors[name].optional for name in held}
+        outside = {n for n in tensors if bare and not n.startswith(self.prefix)}
+        kept = {n: t for n, t in tensors.items() if n in held or (t.optional in {"", *groups} and n not in outside)}
+        return replace(self, tensors=kept, buffers=frozenset(stored[name] for name in self.buffers), prefix="")
+
+    def _stored_name(self, name: str, bare: bool, names: Collection[str]) -> str:
+        """Return what a checkpoint calls the stored tensor `name`."""
+        name = name.removeprefix(self.prefix) if bare else name
+        older = (name.removesuffix(new) + old for new, old in self.renamed.items() if name.endswith(new))
+        return next((other for other in older if name not in names and other in names), name)
+
     def require_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Compare stored shapes with the declared ones.
+        """Compare shapes by declared name with the declared ones.
 
         Raises:
             ShapeError: a tensor is missing, has another shape, or is not declared.
         """
-        name = self.architecture
-        for tensor in self.tensors.values():
-            if tensor.name not in shapes:
-                raise ShapeError(
-                    f"tensor {tensor.name} is missing", f"it in every {name} model", "complete the weights"
-                )
-            if tuple(shapes[tensor.name]) != tensor.shape:
-                found = f"tensor {tensor.name} has shape {tuple(shapes[tensor.name])}"
-                want = f"{tensor.shape}, as the {name} sizes say"
+        self._compare(shapes, {tensor.name: tensor.shape for tensor in self.tensors.values()})
+
+    def require_stored(self, shapes: Mapping[str, tuple[int, ...]], naming: Naming) -> None:
+        """Compare shapes by stored name with those that follow from the declaration.
+
+        Raises:
+            ShapeError: a stored tensor is missing, has another shape, or is not declared.
+        """
+        places = [(self.place(name, naming), tensor.shape) for name, tensor in self.tensors.items()]
+        self._compare(shapes, stored_shapes(places))
+
+    def place(self, name: str, naming: Naming) -> Place:
+        """Return where a declared tensor is stored.
+
+        Raises:
+            ShapeError: no such tensor, or that format has no name for it.
+        """
+        if name not in self.tensors:
+            raise ShapeError(f"tensor {name!r}", f"a tensor of {self.architecture}", "name a declared tensor")
+        tensor = self.tensors[name]
+        place = tensor.stored if naming is Naming.TRANSFORMERS else tensor.gguf
+        if place is None:
+            found = f"tensor {name} of {self.architecture} without a name in {naming}"
+            raise ShapeError(found, "a name in every format that is read", "declare it")
+        return place
+
+    def _compare(self, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
+        """Compare found shapes with expected ones."""
+        for name, shape in expected.items():
+            if name not in shapes:
+                want = f"it in every {self.architecture} model"
+                raise ShapeError(f"tensor {name} is missing", want, "complete the weights")
+            if tuple(shapes[name]) != shape:
+                found = f"tensor {name} has shape {tuple(shapes[name])}"
+                want = f"{shape}, as the {self.architecture} sizes say"
                 raise ShapeError(found, want, "make the configuration and the weights agree")
-        extra = sorted(set(shapes) - set(self.tensors) - self.buffers)
+        extra = sorted(set(shapes) - set(expected) - self.buffers)
         if extra:
             found = f"tensor {extra[0]} is not declared ({len(extra)} such)"
-            raise ShapeError(found, f"only the tensors of {name}", "declare it, or remove it from the weights")
+            want = f"only the tensors of {self.architecture}"
+            raise ShapeError(found, want, "declare it, or remove it from the weights")

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, Scope, TensorSpec
+from rctheory.architectures.configs import REMEDY, read_flag, read_whole
+from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, Scope, Stored, TensorSpec
+from rctheory.architectures.transformer import FFN, RESIDUAL, VOCABULARY
 from rctheory.errors import CheckpointError
 
-RESIDUAL = Axis("residual", Role.RESIDUAL, exchangeable=True, averaged=True)
-VOCABULARY = Axis("vocabulary", Role.VOCABULARY, exchangeable=False)
-FFN = Axis("ffn", Role.HIDDEN, exchangeable=True, averaged=True, scope=Scope.LAYER)
 GROUP = Axis("group", Role.GROUP, exchangeable=True, averaged=True, scope=Scope.LAYER)
 HEAD = Axis("head", Role.HEAD, exchangeable=True, averaged=True, scope=Scope.LAYER, parent=GROUP)
 # All queries of a group meet its one key, and all read its one value: both inner axes belong to the group.
@@ -33,11 +32,11 @@ def llama(*, tied: bool, attention_bias: bool = False, mlp_bias: bool = False) -
         mlp_bias: the three feed-forward projections have biases.
     """
     residual, ffn = (RESIDUAL,), (FFN,)
-    head = () if tied else (TensorSpec("lm_head.weight", ((VOCABULARY,), residual), "output.weight"),)
+    head = () if tied else (TensorSpec("lm_head.weight", ((VOCABULARY,), residual), Stored("output.weight")),)
     return Architecture(
         "llama",
         (
-            TensorSpec("model.embed_tokens.weight", ((VOCABULARY,), residual), "token_embd.weight"),
+            TensorSpec("model.embed_tokens.weight", ((VOCABULARY,), residual), Stored("token_embd.weight")),
             _gain("input_layernorm", "attn_norm"),
             *_linear("self_attn.q_proj", "attn_q", QUERY_ROWS, residual, attention_bias, interleaved=True),
             *_linear("self_attn.k_proj", "attn_k", KEY_ROWS, residual, attention_bias, interleaved=True),
@@ -47,7 +46,7 @@ def llama(*, tied: bool, attention_bias: bool = False, mlp_bias: bool = False) -
             *_linear("mlp.gate_proj", "ffn_gate", ffn, residual, mlp_bias),
             *_linear("mlp.up_proj", "ffn_up", ffn, residual, mlp_bias),
             *_linear("mlp.down_proj", "ffn_down", residual, ffn, mlp_bias),
-            TensorSpec("model.norm.weight", (residual,), "output_norm.weight"),
+            TensorSpec("model.norm.weight", (residual,), Stored("output_norm.weight")),
             *head,
         ),
         # Rotary frequencies follow from the sizes; a tied head that is stored nevertheless repeats the embedding.
@@ -56,12 +55,13 @@ def llama(*, tied: bool, attention_bias: bool = False, mlp_bias: bool = False) -
             "rope_freqs.weight",
             *(("lm_head.weight",) if tied else ()),
         ),
+        prefix="model.",
     )
 
 
 def _gain(name: str, gguf: str) -> TensorSpec:
     """Declare the gain of a norm in each layer."""
-    return TensorSpec(f"model.layers.{{layer}}.{name}.weight", ((RESIDUAL,),), f"blk.{{layer}}.{gguf}.weight")
+    return TensorSpec(f"model.layers.{{layer}}.{name}.weight", ((RESIDUAL,),), Stored(f"blk.{{layer}}.{gguf}.weight"))
 
 
 def _linear(
@@ -69,8 +69,9 @@ def _linear(
 ) -> tuple[TensorSpec, ...]:
     """Declare the matrix of a projection in each layer, and its bias where it has one."""
     stored, short = f"model.layers.{{layer}}.{name}", f"blk.{{layer}}.{gguf}"
-    weight = TensorSpec(f"{stored}.weight", (rows, columns), f"{short}.weight", interleaved)
-    return (weight, TensorSpec(f"{stored}.bias", (rows,), f"{short}.bias", interleaved)) if bias else (weight,)
+    weight = TensorSpec(f"{stored}.weight", (rows, columns), Stored(f"{short}.weight", pairs=interleaved))
+    offset = TensorSpec(f"{stored}.bias", (rows,), Stored(f"{short}.bias", pairs=interleaved))
+    return (weight, offset) if bias else (weight,)
 
 
 def layout_from_config(config: Mapping[str, Any]) -> Layout:
@@ -79,30 +80,30 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
     Raises:
         CheckpointError: a size is missing or is no whole number, or heads do not divide into groups.
     """
-    residual, heads = _whole(config, "hidden_size"), _whole(config, "num_attention_heads")
-    groups = _whole(config, "num_key_value_heads", default=heads)
+    residual, heads = read_whole(config, "hidden_size"), read_whole(config, "num_attention_heads")
+    groups = read_whole(config, "num_key_value_heads", default=heads)
     if heads % groups:
         found = f"num_attention_heads = {heads} and num_key_value_heads = {groups}"
-        raise CheckpointError(found, "whole groups of query heads", "correct the configuration")
+        raise CheckpointError(found, "whole groups of query heads", REMEDY)
     if config.get("head_dim") is None and residual % heads:
         found = f"hidden_size = {residual} and num_attention_heads = {heads} without head_dim"
         raise CheckpointError(found, "a whole number of coordinates in each head", "add head_dim to the configuration")
-    head_dim = _whole(config, "head_dim", default=residual // heads)
+    head_dim = read_whole(config, "head_dim", default=residual // heads)
     architecture = llama(
-        tied=bool(config.get("tie_word_embeddings", False)),
-        attention_bias=bool(config.get("attention_bias", False)),
-        mlp_bias=bool(config.get("mlp_bias", False)),
+        tied=read_flag(config, "tie_word_embeddings", default=False),
+        attention_bias=read_flag(config, "attention_bias", default=False),
+        mlp_bias=read_flag(config, "mlp_bias", default=False),
     )
     sizes = {
         "residual": residual,
-        "vocabulary": _whole(config, "vocab_size"),
-        "ffn": _whole(config, "intermediate_size"),
+        "vocabulary": read_whole(config, "vocab_size"),
+        "ffn": read_whole(config, "intermediate_size"),
         "group": groups,
         "head": heads // groups,
         "key_dim": head_dim,
         "value_dim": head_dim,
     }
-    return architecture.layout(sizes, _whole(config, "num_hidden_layers"))
+    return architecture.layout(sizes, read_whole(config, "num_hidden_layers"))
 
 
 def config_from_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dict[str, Any]:
@@ -127,14 +128,3 @@ def config_from_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dic
     config["attention_bias"] = "blk.0.attn_q.bias" in stored
     config["mlp_bias"] = "blk.0.ffn_gate.bias" in stored
     return config
-
-
-def _whole(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
-    """Return a whole number of at least 1."""
-    value = config.get(key)
-    value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CheckpointError(
-            f"{key} = {value!r} in the configuration", "a whole number >= 1", "correct the configuration"
-        )
-    return value

@@ -3,13 +3,18 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from rctheory.architectures import llama
+from rctheory.architectures import bert, gpt2, llama, mlp
 from rctheory.architectures.spec import Layout
 from rctheory.errors import CheckpointError
 
 T = TypeVar("T")
 
-FROM_CONFIG: dict[str, Callable[[Mapping[str, Any]], Layout]] = {"llama": llama.layout_from_config}
+FROM_CONFIG: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
+    "bert": bert.layout_from_config,
+    "gpt2": gpt2.layout_from_config,
+    "llama": llama.layout_from_config,
+    "mlp": mlp.layout_from_config,
+}
 FROM_GGUF: dict[str, Callable[[Mapping[str, Any], frozenset[str]], dict[str, Any]]] = {"llama": llama.config_from_gguf}
 
 
@@ -35,6 +40,8 @@ def config_of_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dict[
 def _choose(declared: Mapping[str, T], name: object, key: str) -> T:
     """Return the entry of that name."""
     if not isinstance(name, str) or name not in declared:
-        remedy = "declare its axes as rctheory/architectures/llama.py does and add it to architectures/registry.py"
+        remedy = (
+            "declare its axes as rctheory/architectures/llama.py does and add it to FROM_CONFIG in registry.py there"
+        )
         raise CheckpointError(f"{key} = {name!r}", f"one of {', '.join(sorted(declared))}", remedy)
     return declared[name]

@@ -6,11 +6,12 @@ permuted: one permutation for each unit of the parent, the same for every other 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from rctheory.architectures.axes import Axis, AxisInstance, Nest, Role, Scope
 from rctheory.architectures.layout import Layout, TensorLayout, Touch
+from rctheory.architectures.storage import Naming, Place, Request, Stored, lay_out
 from rctheory.errors import LawError, ShapeError
 
 __all__ = [
@@ -18,9 +19,12 @@ __all__ = [
     "Axis",
     "AxisInstance",
     "Layout",
+    "Naming",
     "Nest",
+    "Place",
     "Role",
     "Scope",
+    "Stored",
     "TensorLayout",
     "TensorSpec",
     "Touch",
@@ -34,10 +38,11 @@ class TensorSpec:
     """One tensor, or one in each layer when its name holds `{layer}`.
 
     Args:
-        name: stored name in a safetensors checkpoint.
+        name: declared name; the stored name too, where `stored` does not say otherwise.
         dimensions: for each tensor dimension the nested axes that it runs over, outermost first.
-        gguf: stored name in a GGUF file; empty where that format has none.
-        gguf_interleaved: GGUF stores the rows of each head as rotary pairs (0, d/2, 1, d/2 + 1, ...).
+        gguf: where a GGUF file holds it; None where that format does not.
+        stored: where checkpoints with the names of transformers hold it; None for a tensor of its own.
+        optional: group of tensors that a checkpoint may lack, all together; empty where it may not.
 
     Raises:
         LawError: a dimension without axes, a parent that is missing from the nest or stands inside its child, or an
@@ -46,8 +51,9 @@ class TensorSpec:
 
     name: str
     dimensions: tuple[Nest, ...]
-    gguf: str = ""
-    gguf_interleaved: bool = False
+    gguf: Stored | None = None
+    stored: Stored | None = None
+    optional: str = ""
 
     def __post_init__(self) -> None:
         """Check the nesting of every dimension."""
@@ -77,8 +83,11 @@ class Architecture:
 
     Args:
         name: name of the family.
-        tensors: every stored tensor.
-        buffers: names of tensors that a checkpoint may hold and that carry no weights (they follow from the sizes).
+        tensors: every tensor.
+        buffers: stored names that a checkpoint may hold and that carry no weights: they follow from the sizes, or
+            repeat a declared tensor.
+        prefix: with what the stored names begin, except in a checkpoint of the bare model without its head.
+        renamed: ends of stored names in older checkpoints, by what they are now.
 
     Raises:
         LawError: two tensors, or two different axes, of the same name.
@@ -87,6 +96,8 @@ class Architecture:
     name: str
     tensors: tuple[TensorSpec, ...]
     buffers: tuple[str, ...] = ()
+    prefix: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse names that mean two things."""
@@ -119,19 +130,33 @@ class Architecture:
         for name, value in (*sizes.items(), ("layers", layers)):
             if type(value) is not int or value < 1:
                 raise ShapeError(f"{self.name}: {name} = {value!r}", "a whole number of at least 1", "correct the size")
+        wanted = [
+            (spec, layer) for spec in self.tensors for layer in (range(layers) if LAYER in spec.name else (None,))
+        ]
+        places = lay_out([_request(spec, spec.stored or Stored(spec.name), sizes, layer) for spec, layer in wanted])
+        gguf = {at: _request(spec, spec.gguf, sizes, layer) for at, (spec, layer) in enumerate(wanted) if spec.gguf}
+        gguf_places = dict(zip(gguf, lay_out(list(gguf.values())), strict=True))
         tensors = [
-            self._concrete(spec, sizes, layer)
-            for spec in self.tensors
-            for layer in (range(layers) if LAYER in spec.name else (None,))
+            _concrete(spec, sizes, layer, place, gguf_places.get(at))
+            for at, ((spec, layer), place) in enumerate(zip(wanted, places, strict=True))
         ]
         buffers = frozenset(name.replace(LAYER, str(layer)) for name in self.buffers for layer in range(layers))
-        return Layout(self.name, layers, {tensor.name: tensor for tensor in tensors}, buffers)
+        return Layout(self.name, layers, {t.name: t for t in tensors}, buffers, self.prefix, self.renamed)
 
-    def _concrete(self, spec: TensorSpec, sizes: Mapping[str, int], layer: int | None) -> TensorLayout:
-        """Give one tensor of one layer its name and axis instances."""
-        nests = tuple(
-            tuple(AxisInstance(axis.instance(layer), axis, sizes[axis.name]) for axis in nest)
-            for nest in spec.dimensions
-        )
-        name, gguf = (pattern.replace(LAYER, str(layer)) for pattern in (spec.name, spec.gguf))
-        return TensorLayout(name, spec.name, layer, nests, gguf, spec.gguf_interleaved)
+
+def _request(spec: TensorSpec, stored: Stored, sizes: Mapping[str, int], layer: int | None) -> Request:
+    """Ask for the place of one tensor of one layer."""
+    name, outermost = stored.name.replace(LAYER, str(layer)), spec.dimensions[stored.dimension][0].name
+    units = range(sizes[outermost]) if f"{{{outermost}}}" in name else (0,)
+    names = tuple(name.replace(f"{{{outermost}}}", str(unit)) for unit in units)
+    return Request(stored, names, tuple(tuple(sizes[axis.name] for axis in nest) for nest in spec.dimensions))
+
+
+def _concrete(
+    spec: TensorSpec, sizes: Mapping[str, int], layer: int | None, place: Place, gguf: Place | None
+) -> TensorLayout:
+    """Give one tensor of one layer its name, axis instances and places."""
+    nests = tuple(
+        tuple(AxisInstance(axis.instance(layer), axis, sizes[axis.name]) for axis in nest) for nest in spec.dimensions
+    )
+    return TensorLayout(spec.name.replace(LAYER, str(layer)), spec.name, layer, nests, place, gguf, spec.optional)

@@ -1,12 +1,16 @@
 """A checkpoint: stored tensors under the names of their declaration, read one block of rows at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
+from math import prod
 from types import TracebackType
 
 import torch
 from torch import Tensor
 
 from rctheory.architectures.layout import Layout, TensorLayout
+from rctheory.architectures.storage import Naming
+from rctheory.checkpoints.pieces import read_blocks
 from rctheory.checkpoints.store import Store, StoredTensor
 from rctheory.errors import CheckpointError, ShapeError
 
@@ -16,32 +20,33 @@ BLOCK_BYTES = 4 << 20  # float32 bytes of one block: large enough for speed, sma
 class Checkpoint:
     """The tensors of one model, lazily.
 
-    Names are those of the declaration (safetensors names), whatever the format; the rows of rotary projections are in
-    the order of the declaration too.
+    Names, pieces and the order of rows are those of the declaration, whatever the format: a tensor that is stored as a
+    part of another one is read as that part alone.
 
     Args:
         source: what the user asked for.
-        layout: the declared tensors, whose shapes the stored ones must have.
+        layout: the declared tensors, whose places the stored ones must fill.
         store: the stored tensors.
-        stored_names: stored name by declared name.
+        naming: whose names the stored tensors have.
 
     Raises:
         CheckpointError: stored and declared tensors differ.
     """
 
-    def __init__(self, source: str, layout: Layout, store: Store, stored_names: Mapping[str, str]) -> None:
+    def __init__(self, source: str, layout: Layout, store: Store, naming: Naming = Naming.TRANSFORMERS) -> None:
         """Compare what is stored with what is declared."""
-        self.source, self.layout = source, layout
-        self._store: Store | None = store
-        self._stored_names = stored_names
         stored = store.tensors()
-        declared = {name_in_store: name for name, name_in_store in stored_names.items()}
-        tensors = {declared.get(name, name): tensor for name, tensor in stored.items()}
+        self.source = source
+        self.layout = layout.found_in(stored) if naming is Naming.TRANSFORMERS else layout
+        self._store: Store | None = store
         try:
-            layout.require_shapes({name: tensor.shape for name, tensor in tensors.items()})
+            self.layout.require_stored({name: tensor.shape for name, tensor in stored.items()}, naming)
         except ShapeError as error:
             raise CheckpointError(f"{source}: {error.found}", error.expected, error.remedy) from error
-        self.tensors: dict[str, StoredTensor] = {name: tensors[name] for name in layout.tensors}
+        self._places = {name: self.layout.place(name, naming) for name in self.layout.tensors}
+        self.tensors: dict[str, StoredTensor] = {
+            name: _part(stored[self._places[name].names[0]], tensor) for name, tensor in self.layout.tensors.items()
+        }
 
     def __enter__(self) -> "Checkpoint":
         """Return itself."""
@@ -87,28 +92,11 @@ class Checkpoint:
             found = f"tensor {name!r} of {self.source}"
             raise CheckpointError(found, f"a tensor of {self.layout.architecture}", "name a declared tensor")
         tensor = self.layout.tensors[name]
-        rows = max(1, block_bytes // (4 * max(1, _row_entries(tensor))))
-        stored_name = self._stored_names[name]
-        if stored_name == name or not tensor.gguf_interleaved:
-            yield from self._store.blocks(stored_name, rows)
-            return
-        head_dim = tensor.nests[0][-1].size
-        for block in self._store.blocks(stored_name, max(1, rows // head_dim) * head_dim):
-            yield separate_pairs(block, head_dim)
+        rows = max(1, block_bytes // (4 * max(1, prod(tensor.shape[1:]))))
+        yield from read_blocks(self._store, self._places[name], rows, tensor.shape[0])
 
 
-def separate_pairs(rows: Tensor, head_dim: int) -> Tensor:
-    """Undo the rotary order of GGUF: (0, d/2, 1, d/2 + 1, ...) inside each head becomes (0, 1, ..., d - 1).
-
-    GGUF rotates neighbouring coordinates, the declaration the coordinates j and j + d/2; both see the same angle.
-
-    Args:
-        rows: whole heads, (heads x head_dim, ...).
-        head_dim: coordinates d of one head, even.
-    """
-    return rows.reshape(-1, head_dim // 2, 2, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
-
-
-def _row_entries(tensor: TensorLayout) -> int:
-    """Return the number of entries of one row; a vector has one in each."""
-    return tensor.shape[1] if len(tensor.shape) > 1 else 1
+def _part(stored: StoredTensor, tensor: TensorLayout) -> StoredTensor:
+    """Return what is stored of a declared tensor; of one that is split, under the dtype and file of its first part."""
+    n_bytes = stored.n_bytes * prod(tensor.shape) // max(1, prod(stored.shape))
+    return replace(stored, shape=tensor.shape, n_bytes=n_bytes)

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rctheory.architectures.axes import Axis, Role, Scope
-from rctheory.architectures.llama import FFN, GROUP, HEAD, KEY_DIM, RESIDUAL, llama
+from rctheory.architectures.llama import GROUP, HEAD, KEY_DIM, llama
 from rctheory.architectures.mlp import mlp
 from rctheory.architectures.registry import config_of_gguf, layout_of
 from rctheory.architectures.spec import Architecture, TensorSpec
+from rctheory.architectures.transformer import FFN, RESIDUAL
 from rctheory.errors import CheckpointError, LawError, ShapeError
 from tests.architectures.toy_llama import SIZES, toy_layout
 
