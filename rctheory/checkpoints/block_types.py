@@ -64,7 +64,9 @@ def _foreign(number: int) -> BlockType:
         kind = gguf.GGMLQuantizationType(number)
     except ValueError as error:
         found = f"tensors of type number {number}"
-        raise CheckpointError(found, "a type that gguf knows", "install a newer gguf, or fetch the file again") from error
+        raise CheckpointError(
+            found, "a type that gguf knows", "install a newer gguf, or fetch the file again"
+        ) from error
     entries, n_bytes = gguf.GGML_QUANT_SIZES[kind]
 
     def decode(blocks: Tensor) -> Tensor:

