@@ -1,9 +1,14 @@
-"""`rctheory inspect`: the symmetry of stored weights."""
+"""`rctheory inspect`: the statistics of stored weights, and the comparison of two models."""
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+
+from rctheory.errors import UsageError
+
+STDOUT = "-"
 
 
 def inspect(
@@ -13,29 +18,76 @@ def inspect(
             metavar="SOURCE", help="A Hugging Face folder, a .safetensors or .gguf file, or smollm2 (packaged model)."
         ),
     ],
+    axes: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN,..", help="Axes to inspect: ffn, 'layers.3.*' [default: all].")
+    ] = None,
+    statistics: Annotated[
+        list[str] | None, typer.Option(metavar="NAME,..", help="Statistics to compute [default: all with p-values].")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
     permutations: Annotated[
         int | None, typer.Option(min=1, help="Permutations of each axis [default: 19999, more for many axes].")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - prints it.")] = None,
 ) -> None:
-    """Test, axis by axis, whether the order of neurons, heads and coordinates carries information.
+    """Inspect stored weights: exchangeability of neurons, heads and coordinates, structure of rows and columns.
 
-    Tensors are read one at a time: memory stays near the size of the largest.
+    Tensors are read once, and let go as soon as they are measured: memory stays near the size of the largest.
+
+    Exit codes:
+
+    * 0: the weights are consistent with the symmetry that their architecture declares, or it was not tested
+    * 1: they contradict it
+    * 2: bad usage or input
+    * 130: interrupted; nothing is written
     """
-    from rich.console import Console
-
     from rctheory.cli.display import make_console
+    from rctheory.cli.progress import follow
     from rctheory.inspection.console import print_inspection
     from rctheory.inspection.inspection import inspect_source
 
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with console.status("reading") as status:
-            inspection = inspect_source(source, seed=seed, permutations=permutations, report_progress=status.update)
-    else:
-        inspection = inspect_source(source, seed=seed, permutations=permutations)
-    if as_json:
-        typer.echo(json.dumps(inspection.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
-    else:
+    _check_target(as_json)
+    with follow() as report_progress:
+        inspection = inspect_source(
+            source,
+            axes=_split(axes),
+            statistics=_split(statistics),
+            seed=seed,
+            permutations=permutations,
+            report_progress=report_progress,
+        )
+    _write_json(inspection.as_dict(), as_json)
+    if as_json != STDOUT:
         print_inspection(inspection, make_console())
+        if as_json is not None:
+            typer.echo(f"JSON: {as_json}")
+    raise typer.Exit(1 if inspection.consistent is False else 0)
+
+
+def _split(values: list[str] | None) -> list[str] | None:
+    """Split lists at commas: `--axes ffn,residual` and `--axes ffn --axes residual` are the same."""
+    return None if not values else [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _check_target(as_json: str | None) -> None:
+    """Refuse, before any work, a file that cannot be written."""
+    from rctheory.suite.environment import prepare_folder
+
+    if as_json not in (None, STDOUT):
+        file = Path(str(as_json))
+        if file.is_dir():
+            raise UsageError(f"--json {file} is a folder", "a file", "name a file in it")
+        prepare_folder(file.parent)
+
+
+def _write_json(value: dict[str, Any], target: str | None) -> None:
+    """Write JSON to a file, or to stdout."""
+    from rctheory.suite.codec import write_atomically
+
+    if target is None:
+        return
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if target == STDOUT:
+        typer.echo(text, nl=False)
+    else:
+        write_atomically(Path(target), text)

@@ -1,65 +1,115 @@
-"""An inspection for people: one line for each kind of axis, one for each contradiction."""
+"""An inspection for people: what was asked, the answer with its size, and where it is strongest."""
 
 from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from rctheory.inspection.hypotheses import Kind
-from rctheory.inspection.inspection import LEVEL, AxisFinding, Finding, Inspection
+from rctheory.inspection.inspection import LEVEL, Finding, Inspection
+from rctheory.inspection.statistic import Column, Outcome, Row
+
+CAPTION = "median over layers (smallest … largest); of p-values, adjusted over the whole table, how many are that small"
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
-    """Print what the weights show about each axis, and whether that is what the architecture declares."""
+    """Print what every statistic shows, and whether the weights are what the architecture declares."""
+    part = f", {inspection.inspected / 1e6:.1f} million inspected" if inspection.axes is not None else ""
     console.print(
-        f"[bold]{inspection.source}[/]: {inspection.architecture}, {inspection.layers} layers, "
-        f"{inspection.parameters / 1e6:.1f} million weights"
+        f"[bold]{escape(inspection.source)}[/]: {inspection.architecture}, {inspection.layers} layers, "
+        f"{inspection.parameters / 1e6:.1f} million weights{part}"
     )
-    console.print(
-        f"Does the order of the units carry anything? Exact permutation tests, {inspection.permutations} permutations; "
-        f"p-values Holm-adjusted over {len(inspection.axes)} axes, level {LEVEL:g}."
-    )
-    table = Table("axis", "units", "declared", "largest |z|", "adjusted p", "the weights are")
-    for column in table.columns[1:5]:
-        column.justify = "right"
-    groups: dict[tuple[str, Kind], list[AxisFinding]] = {}
-    for axis in inspection.axes:
-        groups.setdefault((axis.hypothesis.axis.path, axis.hypothesis.kind), []).append(axis)
-    for (path, kind), axes in groups.items():
-        table.add_row(*_row(path, kind, axes))
-    console.print(table)
-    for axis in inspection.axes:
-        if axis.finding is Finding.CONTRADICTED:
-            worst = max(axis.test.scores, key=lambda label: abs(axis.test.scores[label]))
-            z = axis.test.scores[worst]
-            console.print(f"[red]{axis.hypothesis.name}: p = {axis.adjusted:.2g}, most in {worst} (z = {z:.1f})[/]")
-    if inspection.consistent:
+    for outcome in inspection.outcomes:
+        console.print(f"\n[bold]{outcome.statistic.name}[/]: {escape(outcome.statistic.question)}")
+        if outcome.statistic.name == "order":
+            _print_order(outcome, console)
+        else:
+            console.print(_table(outcome))
+        for note in outcome.notes:
+            console.print(escape(note))
+    if inspection.consistent is True:
         console.print("[green]The weights are consistent with the symmetry that the architecture declares.[/]")
-    else:
+    elif inspection.consistent is False:
         console.print("[red]The weights contradict the symmetry that the architecture declares.[/]")
 
 
-def _row(path: str, kind: Kind, axes: Sequence[AxisFinding]) -> list[str]:
-    """Summarise the findings of one axis in all layers."""
-    first = axes[0].hypothesis
-    name = {
-        Kind.ALONE: path,
-        Kind.FLAT: f"units of {path}, nesting ignored",
-        Kind.INSIDE: f"{first.axis.name} inside {first.axis.parent.name}" if first.axis.parent else f"whole {path}s",
-    }[kind]
-    places = (
-        "all layers pooled" if kind is Kind.INSIDE else f"{len(axes)} layers" if first.layer is not None else "model"
-    )
-    p_values = [axis.adjusted for axis in axes]
-    low, high = min(p_values), max(p_values)
-    counts = Counter(axis.finding for axis in axes)
-    findings = [f"{finding}" if len(counts) == 1 else f"{finding}: {count}" for finding, count in counts.items()]
-    return [
-        f"{name} ({places})",
-        str(first.units),
-        "exchangeable" if first.declared else "ordered",
-        f"{max(axis.test.statistic for axis in axes):.1f}",
-        f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}",
-        "; ".join(findings),
-    ]
+def _print_order(outcome: Outcome, console: Console) -> None:
+    """Print one line for each kind of axis and one for each contradiction."""
+    table = Table("axis", "units", "declared", "largest |z|", "adjusted p", "the weights are")
+    for column in table.columns[1:5]:
+        column.justify = "right"
+    for title, rows in _groups(outcome.rows).items():
+        p_values = _numbers(rows, "p_value_adjusted")
+        counts = Counter(str(row.values["finding"]) for row in rows)
+        table.add_row(
+            f"{title} ({_places(rows)})",
+            str(rows[0].values["units"]),
+            "exchangeable" if rows[0].values["declared_exchangeable"] else "ordered",
+            f"{max(_numbers(rows, 'z')):.1f}",
+            _range(min(p_values), max(p_values), ".2g"),
+            "; ".join(finding if len(counts) == 1 else f"{finding}: {count}" for finding, count in counts.items()),
+        )
+    console.print(table)
+    for row in outcome.rows:
+        if row.values["finding"] == Finding.CONTRADICTED:
+            (p_value,) = _numbers([row], "p_value_adjusted")
+            scores = row.values["scores"]
+            z = scores[str(row.values["most_in"])] if isinstance(scores, dict) else 0.0
+            text = f"{row.subject}: p = {p_value:.2g}, most in {row.values['most_in']} (z = {z:.1f})"
+            console.print(f"[red]{escape(text)}[/]")
+
+
+def _table(outcome: Outcome) -> Table:
+    """Summarise the rows of a statistic over layers: median and range of numbers, how many p-values are small."""
+    columns = [column for column in outcome.statistic.columns if column.shown and column.kind != "text"]
+    table = Table("where", "layers", *(_heading(column) for column in columns), caption=CAPTION, caption_justify="left")
+    for number, head in enumerate(table.columns):
+        head.overflow, head.justify, head.no_wrap = "fold", "right" if number else "left", number == 0
+    for label, rows in _groups(outcome.rows).items():
+        table.add_row(escape(label), _places(rows), *(_cell(rows, column) for column in columns))
+    return table
+
+
+def _heading(column: Column) -> str:
+    """Return the heading of a column."""
+    return f"{column.title} ≤ {LEVEL:g}" if column.kind == "p-value" else column.title
+
+
+def _cell(rows: Sequence[Row], column: Column) -> str:
+    """Summarise one column over the layers; a dash where there is nothing."""
+    if column.kind == "p-value":
+        p_values = _numbers(rows, f"{column.key}_adjusted")
+        return f"{sum(p <= LEVEL for p in p_values)} of {len(p_values)}" if p_values else "–"
+    values = _numbers(rows, column.key)
+    if not values:
+        return "–"
+    low, high = min(values), max(values)
+    return f"{low:.3g}" if low == high else f"{median(values):.3g} ({low:.2g} … {high:.2g})"
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Group rows by what they are called in every layer."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.summary_label, []).append(row)
+    return groups
+
+
+def _places(rows: Sequence[Row]) -> str:
+    """Say where the rows are: `30 layers`, `all layers pooled`, `model`."""
+    layers = {row.layer for row in rows if row.layer is not None}
+    if layers:
+        return f"{len(layers)} layers" if len(layers) > 1 else f"layer {min(layers)}"
+    return "all layers pooled" if rows[0].values.get("kind") == "inside" else "model"
+
+
+def _numbers(rows: Sequence[Row], key: str) -> list[float]:
+    """Return the numbers under a key, of the rows that have one."""
+    found = (row.values.get(key) for row in rows)
+    return [float(value) for value in found if isinstance(value, (int, float)) and not isinstance(value, bool)]
+
+
+def _range(low: float, high: float, form: str) -> str:
+    return f"{low:{form}}" if low == high else f"{low:{form}} to {high:{form}}"

@@ -1,152 +1,134 @@
-"""Which axes of a checkpoint carry an order, against what its architecture declares."""
+"""Every statistic of a checkpoint in one pass, against what its architecture declares."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
-from math import ceil, prod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 from rctheory.checkpoints.sources import open_checkpoint
-from rctheory.errors import UsageError
-from rctheory.inspection.hypotheses import Hypothesis, hypotheses
-from rctheory.inspection.norms import collect_norms
+from rctheory.inspection.choice import choose_axes, restrict
+from rctheory.inspection.order import LEVEL, PERMUTATIONS, Finding
+from rctheory.inspection.registry import choose_statistics
+from rctheory.inspection.statistic import Options, Outcome, Row, Statistic, UnitStatistic, Value
+from rctheory.inspection.stream import Progress, gather
 from rctheory.statistics.multiplicity import holm
-from rctheory.statistics.permutation import PermutationTest, lag_one_tests
 
-LEVEL = 0.01
-PERMUTATIONS = 19999
+__all__ = ["LEVEL", "PERMUTATIONS", "SCHEMA", "Finding", "Inspection", "ignore_progress", "inspect_source"]
 
-
-class Finding(StrEnum):
-    """What the weights say of a declaration."""
-
-    EXCHANGEABLE = "exchangeable, as declared"
-    ORDERED = "ordered, as declared"
-    CONTRADICTED = "ordered, against the declaration"
-    UNDECIDED = "no order seen, none excluded"
-
-
-@dataclass(frozen=True)
-class AxisFinding:
-    """One tested axis: the hypothesis, its test, and its p-value after Holm's adjustment over all tested axes."""
-
-    hypothesis: Hypothesis
-    test: PermutationTest
-    adjusted: float
-
-    @property
-    def finding(self) -> Finding:
-        """Return what the adjusted p-value says at the family-wise level `LEVEL`."""
-        if self.adjusted <= LEVEL:
-            return Finding.CONTRADICTED if self.hypothesis.declared else Finding.ORDERED
-        return Finding.EXCHANGEABLE if self.hypothesis.declared else Finding.UNDECIDED
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        hypothesis, test = self.hypothesis, self.test
-        return {
-            "axis": hypothesis.name,
-            "role": str(hypothesis.axis.role),
-            "layer": hypothesis.layer,
-            "kind": str(hypothesis.kind),
-            "units": hypothesis.units,
-            "declared_exchangeable": hypothesis.declared,
-            "p_value": test.p_value,
-            "p_adjusted": self.adjusted,
-            "z": dict(test.scores),
-            "finding": str(self.finding),
-        }
+SCHEMA = "rctheory.inspection/1"
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The symmetry that a checkpoint shows, axis by axis.
+    """What a checkpoint shows.
 
     Args:
         source: what was inspected.
         architecture: name of its declaration.
         layers: number of layers.
         parameters: number of stored weights.
-        permutations: random permutations of each test.
+        inspected: number of those that touch a chosen axis.
+        axes: patterns of the axes that were asked for; None for all.
         seed: root seed.
-        axes: one finding for each tested axis.
+        outcomes: what each statistic returned.
     """
 
     source: str
     architecture: str
     layers: int
     parameters: int
-    permutations: int
+    inspected: int
+    axes: tuple[str, ...] | None
     seed: int
-    axes: tuple[AxisFinding, ...]
+    outcomes: tuple[Outcome, ...]
+
+    def outcome(self, name: str) -> Outcome | None:
+        """Return what a statistic returned; None where it did not run."""
+        return next((outcome for outcome in self.outcomes if outcome.statistic.name == name), None)
 
     @property
-    def consistent(self) -> bool:
-        """Return whether no axis contradicts the declaration."""
-        return all(axis.finding is not Finding.CONTRADICTED for axis in self.axes)
+    def consistent(self) -> bool | None:
+        """Return whether no axis contradicts the declaration; None where the order of units was not tested."""
+        order = self.outcome("order")
+        return None if order is None else all(row.values["finding"] != Finding.CONTRADICTED for row in order.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return plain values for JSON; `schema` names their form."""
         return {
+            "schema": SCHEMA,
             "source": self.source,
             "architecture": self.architecture,
             "layers": self.layers,
             "parameters": self.parameters,
-            "permutations": self.permutations,
+            "inspected": self.inspected,
+            "axes": None if self.axes is None else list(self.axes),
             "seed": self.seed,
             "level": LEVEL,
             "consistent": self.consistent,
-            "axes": [axis.as_dict() for axis in self.axes],
+            "statistics": {outcome.statistic.name: outcome.as_dict() for outcome in self.outcomes},
         }
 
 
-def ignore_progress(_message: str) -> None:
+def ignore_progress(_progress: object) -> None:
     """Drop a progress message."""
 
 
 def inspect_source(
     source: str,
     *,
-    seed: int = 0,
+    axes: Sequence[str] | None = None,
+    statistics: Sequence[str] | None = None,
     permutations: int | None = None,
-    report_progress: Callable[[str], None] = ignore_progress,
+    seed: int = 0,
+    report_progress: Callable[[Progress], None] = ignore_progress,
 ) -> Inspection:
-    """Test every axis of a checkpoint for exchangeability.
-
-    The checkpoint is read once, a block of rows at a time. The p-values are exact; those of one inspection are adjusted
-    together (Holm, family-wise level 1%).
+    """Compute statistics of a checkpoint, reading each tensor once.
 
     Args:
         source: as `open_checkpoint` takes it.
-        seed: root seed of the permutations.
+        axes: patterns over axes, as `choose_axes` takes them; by default all.
+        statistics: names out of the registry; by default all that are on by default.
         permutations: random permutations of each axis; by default 19999, or more where many axes need more.
-        report_progress: takes one short message; may be called often.
+        seed: root seed of every random number.
+        report_progress: told how far the inspection is, a few times a second.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or contradicts its declaration.
-        UsageError: too few permutations for any rejection at that level.
+        UsageError: an unknown axis or statistic, or too few permutations for any rejection.
 
     Source: claim `weights.exchangeable-axes`.
     """
+    chosen = choose_statistics(statistics)
+    report_progress(Progress(f"opening {source}"))
     with open_checkpoint(source) as checkpoint:
-        layout = checkpoint.layout
-        norms = collect_norms(checkpoint, report_progress)
-    tested = hypotheses(layout, norms)
-    permutations = _enough(permutations, len(tested))
-    report_progress(f"testing {len(tested)} axes with {permutations} permutations each")
-    tests = lag_one_tests({h.name: h.sets for h in tested}, permutations=permutations, seed=seed)
-    parameters = sum(prod(tensor.shape) for tensor in layout.tensors.values())
-    adjusted = holm([tests[h.name].p_value for h in tested])
-    axes = tuple(AxisFinding(h, tests[h.name], p) for h, p in zip(tested, adjusted, strict=True))
-    return Inspection(source, layout.architecture, layout.layers, parameters, permutations, seed, axes)
+        whole = checkpoint.layout
+        options = Options(choose_axes(whole, axes), seed, permutations)
+        layout = restrict(whole, options.axes)
+        gathered = gather(checkpoint, layout, chosen, options, report_progress)
+    outcomes = []
+    for statistic in chosen:
+        rows: Iterable[Row] = gathered.of(statistic)
+        if isinstance(statistic, UnitStatistic):
+            report_progress(Progress(f"computing {statistic.name}"))
+            rows = statistic.measure(layout, gathered.moments, options)
+        outcomes.append(conclude(statistic, tuple(rows), options))
+    parameters, inspected = (sum(prod(t.shape) for t in part.tensors.values()) for part in (whole, layout))
+    patterns = None if axes is None else tuple(axes)
+    return Inspection(source, whole.architecture, whole.layers, parameters, inspected, patterns, seed, tuple(outcomes))
 
 
-def _enough(permutations: int | None, axes: int) -> int:
-    """Return the number of permutations; one test can reach the level among `axes` when axes / (B + 1) <= LEVEL."""
-    fewest = ceil(axes / LEVEL) - 1
-    if permutations is None:
-        return max(PERMUTATIONS, fewest)
-    if permutations < fewest:
-        found = f"{permutations} permutations for {axes} axes"
-        raise UsageError(found, f"at least {fewest}: with fewer no axis can be rejected", "ask for more permutations")
-    return permutations
+def conclude(statistic: Statistic, rows: tuple[Row, ...], options: Options) -> Outcome:
+    """Adjust the p-values of a statistic over all of its rows and columns together, unless it has done so itself."""
+    keys = [column.key for column in statistic.columns if column.kind == "p-value"]
+    places = [(k, key) for key in keys for k, row in enumerate(rows) if isinstance(row.values.get(key), float)]
+    adjusted = holm([float(rows[k].values[key]) for k, key in places])  # type: ignore[arg-type]  # floats, by `places`
+    added: list[dict[str, Value]] = [{} for _ in rows]
+    for (k, key), value in zip(places, adjusted, strict=True):
+        added[k][f"{key}_adjusted"] = value
+    rows = tuple(replace(row, values=_merge(extra, row.values)) for row, extra in zip(rows, added, strict=True))
+    return Outcome(statistic, rows, tuple(statistic.notes(rows, options)))
+
+
+def _merge(added: Mapping[str, Value], own: Mapping[str, Value]) -> dict[str, Value]:
+    """Put the values of a row together; what the statistic says itself stands."""
+    return {**own, **{key: value for key, value in added.items() if key not in own}}

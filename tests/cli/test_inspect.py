@@ -19,10 +19,10 @@ def test_the_answer_for_people_and_for_programs(folder, shell):
     code, out, err = shell("inspect", folder, "--permutations", 1999)
     assert (code, err) == (0, "")
     assert "consistent with the symmetry" in out
-    code, out, err = shell("inspect", folder, "--permutations", 1999, "--json")
+    code, out, err = shell("inspect", folder, "--permutations", 1999, "--json", "-")
     assert (code, err) == (0, "")
     assert json.loads(out)["consistent"] is True
-    again = shell("inspect", folder, "--permutations", 1999, "--json", "--seed", 1)[1]
+    again = shell("inspect", folder, "--permutations", 1999, "--json", "-", "--seed", 1)[1]
     assert json.loads(again)["seed"] == 1
     assert again != out
 

@@ -46,7 +46,7 @@ def test_peak_memory_is_under_three_times_the_largest_tensor(inspected: dict[str
 def test_the_weights_have_the_declared_symmetry(inspected: dict[str, object]) -> None:
     """Family-wise 1%: residual, every feed-forward axis, values inside heads exchangeable; heads and keys ordered."""
     result = inspected["result"]
-    findings = {axis["axis"]: axis["finding"] for axis in result["axes"]}
+    findings = {axis["subject"]: axis["finding"] for axis in result["statistics"]["order"]["rows"]}
     exchangeable = {"residual", "group", "group/head", "group/value_dim", *(f"layers.{k}.ffn" for k in range(30))}
     ordered = {"group/key_dim", *(f"layers.{k}.group (flat)" for k in range(30))}
     assert {a for a, finding in findings.items() if finding == "exchangeable, as declared"} == exchangeable

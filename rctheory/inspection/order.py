@@ -1,0 +1,144 @@
+"""`order`: does the order of the units of an axis carry anything, against what the architecture declares?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import ceil
+
+from rctheory.architectures.layout import Layout
+from rctheory.errors import UsageError
+from rctheory.inspection.hypotheses import Hypothesis, Kind, hypotheses
+from rctheory.inspection.moments import Moments
+from rctheory.inspection.statistic import Column, Options, Row, UnitStatistic
+from rctheory.statistics.multiplicity import max_t
+from rctheory.statistics.permutation import PermutationTest, order_tests
+
+LEVEL = 0.01
+PERMUTATIONS = 19999
+
+
+class Finding(StrEnum):
+    """What the weights say of a declaration."""
+
+    EXCHANGEABLE = "exchangeable, as declared"
+    ORDERED = "ordered, as declared"
+    CONTRADICTED = "ordered, against the declaration"
+    UNDECIDED = "no order seen, none excluded"
+
+
+@dataclass(frozen=True)
+class AxisFinding:
+    """One tested axis: the hypothesis, its test, and its p-value adjusted over all tested axes."""
+
+    hypothesis: Hypothesis
+    test: PermutationTest
+    adjusted: float
+
+    @property
+    def finding(self) -> Finding:
+        """Return what the adjusted p-value says at the family-wise level `LEVEL`."""
+        if self.adjusted <= LEVEL:
+            return Finding.CONTRADICTED if self.hypothesis.declared else Finding.ORDERED
+        return Finding.EXCHANGEABLE if self.hypothesis.declared else Finding.UNDECIDED
+
+    @property
+    def title(self) -> str:
+        """Return what is permuted, in words: `value_dim inside group`."""
+        axis = self.hypothesis.axis
+        if self.hypothesis.kind is Kind.FLAT:
+            return f"units of {axis.path}, nesting ignored"
+        if self.hypothesis.kind is Kind.INSIDE:
+            return f"{axis.name} inside {axis.parent.name}" if axis.parent else f"whole {axis.path}s"
+        return axis.path
+
+    def as_row(self) -> Row:
+        """Return the finding as a row of the statistic."""
+        hypothesis, test = self.hypothesis, self.test
+        return Row(
+            hypothesis.name,
+            self.title,
+            hypothesis.layer,
+            "",
+            {
+                "role": str(hypothesis.axis.role),
+                "kind": str(hypothesis.kind),
+                "units": hypothesis.units,
+                "declared_exchangeable": hypothesis.declared,
+                "z": test.statistic,
+                "most_in": max(test.scores, key=lambda label: abs(test.scores[label])),
+                "scores": dict(test.scores),
+                "p_values": dict(test.p_values),
+                "p_value": test.p_value,
+                "p_value_adjusted": self.adjusted,
+                "finding": str(self.finding),
+            },
+        )
+
+
+class Order(UnitStatistic):
+    """Exact permutation tests of every axis, over everything that touches it."""
+
+    name = "order"
+    question = (
+        "Does the order in which neurons, heads or coordinates are stored carry anything? It must not where the "
+        "architecture declares them exchangeable; exact permutation tests of log norms."
+    )
+    columns = (
+        Column("role", "role", "text"),
+        Column("kind", "how units are permuted", "text"),
+        Column("units", "units", "count"),
+        Column("declared_exchangeable", "declared exchangeable", "text"),
+        Column("z", "largest |z|", shown=False),
+        Column("most_in", "most in", "text"),
+        Column("p_value", "p-value", "p-value"),
+        Column("finding", "the weights are", "text"),
+    )
+
+    def measure(self, layout: Layout, moments: Mapping[str, Moments], options: Options) -> tuple[Row, ...]:
+        """Return one row for each axis, in the order of the declaration."""
+        return tuple(finding.as_row() for finding in find_order(layout, moments, options))
+
+
+def find_order(layout: Layout, moments: Mapping[str, Moments], options: Options) -> tuple[AxisFinding, ...]:
+    """Test the chosen axes of a layout.
+
+    The same axis in all layers is one family: its p-values are adjusted by step-down max-T, which knows how much the
+    tests depend on each other; between families, by Holm's procedure.
+
+    Raises:
+        UsageError: too few permutations for any rejection.
+
+    Source: claim `weights.exchangeable-axes`.
+    """
+    norms = {
+        (name, dimension): moments[name].log_norms(dimension)
+        for name, tensor in layout.tensors.items()
+        for dimension in range(len(tensor.nests))
+    }
+    tested = [h for h in hypotheses(layout, norms) if _chosen(h, layout, options.axes)]
+    families = {h.name: f"{h.axis.path} {h.kind}" for h in tested}
+    permutations = enough(options.permutations, len(set(families.values())))
+    tests = order_tests({h.name: h.sets for h in tested}, permutations=permutations, seed=options.seed)
+    adjusted = max_t({name: test.replicates for name, test in tests.items()}, families)
+    return tuple(AxisFinding(h, tests[h.name], adjusted[h.name]) for h in tested)
+
+
+def enough(permutations: int | None, families: int) -> int:
+    """Return the number of permutations; of m families one can reach the level when m / (B + 1) <= LEVEL.
+
+    Raises:
+        UsageError: fewer were asked for.
+    """
+    fewest = ceil(families / LEVEL) - 1
+    if permutations is None:
+        return max(PERMUTATIONS, fewest)
+    if permutations < fewest:
+        found = f"{permutations} permutations for {families} families of axes"
+        raise UsageError(found, f"at least {fewest}: with fewer no axis can be rejected", "ask for more permutations")
+    return permutations
+
+
+def _chosen(hypothesis: Hypothesis, layout: Layout, axes: frozenset[str]) -> bool:
+    """Return whether the axis of a hypothesis, in its layer or in any, was asked for."""
+    name = hypothesis.axis.instance(hypothesis.layer)
+    return name in axes or any(layout.axes[axis].axis == hypothesis.axis for axis in axes if hypothesis.layer is None)
