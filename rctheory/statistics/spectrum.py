@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rctheory.errors import ShapeError, UsageError
-from rctheory.numerics import chunks, require_finite
-from rctheory.statistics.variance_profile import Edge, separable_edge
+from rctheory.errors import UsageError
+from rctheory.numerics import chunks
+from rctheory.statistics.arrays.outcome import require_arrays
+from rctheory.statistics.variance_profile import estimated_variances, separable_edge
 
 FALSE_OUTLIER = 1e-3
 """Probability that a matrix of pure noise shows an outlier."""
@@ -75,19 +76,16 @@ def spectrum(W: Tensor, *, noise: float | None = None) -> Spectrum:
 
     Source: Gavish and Donoho, arXiv 1305.5870; for the profile see `separable_edge`.
     """
-    if W.ndim < 2 or min(W.shape[-2:]) < 2:
-        raise ShapeError(f"a matrix of shape {tuple(W.shape)}", "(..., m, n) with m, n >= 2", "leave vectors out")
     if noise is not None and not 0 < noise < math.inf:
         raise UsageError(f"noise {noise}", "a positive finite standard deviation", "leave it out to have it estimated")
+    W = require_arrays(W)
     m, n = W.shape[-2:]
     p, q = min(m, n), max(m, n)
-    W = require_finite("the matrix", W)
-    W = W.float() if torch.finfo(W.dtype).bits < 32 else W  # squares of small weights vanish in half precision
     values = singular_values(W)
     sd = values.median(dim=-1).values / math.sqrt(q * marchenko_pastur_median(p / q))
     sd = sd if noise is None else torch.full_like(sd, noise)
     rank = _above(values, gavish_donoho(p / q) * math.sqrt(q) * sd)
-    unit = _unit_edge(W)
+    unit = separable_edge(*estimated_variances(W))
     squares, outliers, level = _outliers(values, unit.quantile(FALSE_OUTLIER), m, n)
     total, top = squares[..., -1], values[..., 0].square()
     left = _partial_sum(squares, outliers)
@@ -105,25 +103,31 @@ def spectrum(W: Tensor, *, noise: float | None = None) -> Spectrum:
 
 
 def singular_values(W: Tensor) -> Tensor:
-    """Return the singular values of W (..., m, n), largest first, through the smaller Gram matrix: float64.
+    """Return the singular values of W (..., m, n), largest first, through the smaller Gram matrix: float64."""
+    gram = smaller_gram(W)
+    # NumPy's eigenvalues take two thirds of the time of torch's on a CPU.
+    on_cpu = gram.device.type == "cpu"
+    eigenvalues = torch.from_numpy(np.linalg.eigvalsh(gram.numpy())) if on_cpu else torch.linalg.eigvalsh(gram)
+    return eigenvalues.flip(-1).clamp_min(0).sqrt()
+
+
+def smaller_gram(W: Tensor) -> Tensor:
+    """Return W^T W or W W^T, whichever is smaller, of W (..., m, n): (..., p, p), float64.
 
     Blocks of the longer side are widened to float64 one at a time: memory for a block and one p x p matrix a replicate.
     """
     tall = W if W.shape[-2] >= W.shape[-1] else W.transpose(-1, -2)
     size, p = tall.shape[-2:]
     parts = chunks(size, 8 * p * math.prod(tall.shape[:-2]), _BLOCK_BYTES)
-    if W.device.type == "cpu":
-        # NumPy sees a product of a matrix with its own transpose and computes one triangle of it; its eigenvalues take
-        # two thirds of the time of torch's.
-        gram = np.zeros((*tall.shape[:-2], p, p))
-        for part in parts:
-            block = tall[..., part.start : part.stop, :].detach().double().numpy()
-            gram += block.swapaxes(-1, -2) @ block
-        eigenvalues = torch.from_numpy(np.linalg.eigvalsh(gram))
-    else:
-        blocks = (tall[..., part.start : part.stop, :].detach().double() for part in parts)
-        eigenvalues = torch.linalg.eigvalsh(torch.stack([b.transpose(-1, -2) @ b for b in blocks]).sum(dim=0))
-    return eigenvalues.flip(-1).clamp_min(0).sqrt()
+    blocks = (tall[..., part.start : part.stop, :].detach().double() for part in parts)
+    gram = torch.zeros(*tall.shape[:-2], p, p, dtype=torch.float64, device=W.device)
+    for block in blocks:
+        if W.device.type == "cpu":
+            rows = block.numpy()  # NumPy sees a matrix times its own transpose, and computes one triangle
+            gram += torch.from_numpy(rows.swapaxes(-1, -2) @ rows)
+        else:
+            gram += block.transpose(-1, -2) @ block
+    return gram
 
 
 def gavish_donoho(ratio: float) -> float:
@@ -190,28 +194,3 @@ def _outliers(values: Tensor, unit: Tensor, m: int, n: int) -> tuple[Tensor, Ten
         if bool((grown == count).all()):
             return squares, count, level
         count = grown
-
-
-def _unit_edge(W: Tensor) -> Edge:
-    """Return the bulk edge for the estimated variance profile, scaled to variance 1 on average."""
-    squares = W.detach().square()
-    sums = [squares.sum(dim=axis, dtype=torch.float64) for axis in (-1, -2)]
-    mean = sums[0].mean(dim=-1, keepdim=True)
-    # A matrix of zeros has no profile: any will do, its level is 0.
-    a, b = (torch.where(mean > 0, part / part.mean(dim=-1, keepdim=True), 1.0) for part in sums)
-    fourth = squares.square_().mean(dim=(-1, -2), dtype=torch.float64) / (mean[..., 0] / W.shape[-1]).square()
-    fourth = torch.where(mean[..., 0] > 0, fourth, 1.0)
-    spread = (fourth / (a.square().mean(dim=-1) * b.square().mean(dim=-1)) - 1).clamp_min(0)
-    return separable_edge(_shrunk(a, b, spread), _shrunk(b, a, spread))
-
-
-def _shrunk(a: Tensor, b: Tensor, spread: Tensor) -> Tensor:
-    """Shrink mean squares (..., m) to the variance of the variances behind them.
-
-    The mean square of row i over columns of variances b_j is a_i (1 + e), with var e = v = spread sum b^2 / (sum b)^2,
-    spread the kurtosis less 1: its variance is var(a) (1 + v) + v.
-    """
-    v = spread * b.square().sum(dim=-1) / b.sum(dim=-1).square()
-    seen = a.var(dim=-1)
-    share = ((seen - v) / (1 + v) / seen).nan_to_num(nan=0.0).clamp(0, 1).sqrt()
-    return 1 + share[..., None] * (a - 1)

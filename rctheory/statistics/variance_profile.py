@@ -89,6 +89,34 @@ def separable_edge(rows: Tensor, columns: Tensor) -> Edge:
     return Edge(location, location * (curvature / (2 * t.square())).pow(1 / 3))
 
 
+def estimated_variances(W: Tensor) -> tuple[Tensor, Tensor]:
+    """Estimate row and column variances of arrays (..., m, n) of mean zero: (..., m) and (..., n), each of mean one.
+
+    They are the mean squares of rows and columns, shrunk towards one by what sampling alone scatters them, so that
+    their variance is that of the variances behind them. An array of zeros has no profile: ones.
+    """
+    squares = W.detach().square()
+    sums = [squares.sum(dim=axis, dtype=torch.float64) for axis in (-1, -2)]
+    a, b = (torch.nan_to_num(part / part.mean(dim=-1, keepdim=True), nan=1.0) for part in sums)
+    mean = sums[0].mean(dim=-1) / W.shape[-1]
+    fourth = squares.square_().mean(dim=(-1, -2), dtype=torch.float64) / mean.square()
+    kurtosis = torch.nan_to_num(fourth, nan=1.0) / (a.square().mean(dim=-1) * b.square().mean(dim=-1))
+    spread = (kurtosis - 1).clamp_min(0)
+    return _shrunk(a, b, spread), _shrunk(b, a, spread)
+
+
+def _shrunk(a: Tensor, b: Tensor, spread: Tensor) -> Tensor:
+    """Shrink mean squares (..., m) to the variance of the variances behind them.
+
+    The mean square of row i over columns of variances b_j is a_i (1 + e), with var e = v = spread sum b^2 / (sum b)^2,
+    spread the kurtosis less 1: its variance is var(a) (1 + v) + v.
+    """
+    v = spread * b.square().sum(dim=-1) / b.sum(dim=-1).square()
+    seen = a.var(dim=-1)
+    share = torch.nan_to_num((seen - v) / (1 + v) / seen, nan=0.0).clamp(0, 1).sqrt()
+    return 1 + share[..., None] * (a - 1)
+
+
 def _checked(name: str, variances: Tensor) -> Tensor:
     if variances.ndim < 1 or not variances.shape[-1]:
         raise ShapeError(f"{name} variances of shape {tuple(variances.shape)}", "(..., n) with n >= 1", "give them all")
