@@ -49,6 +49,7 @@ def gpt2(*, tied: bool = True) -> Architecture:
         # Causal masks, and a tied head that is stored nevertheless.
         buffers=(f"{BLOCK}attn.bias", f"{BLOCK}attn.masked_bias", *(("lm_head.weight",) if tied else ())),
         prefix="transformer.",
+        twins={"lm_head.weight": "transformer.wte.weight"} if tied else {},
     )
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from math import prod
 
 from rctheory.architectures.axes import AxisInstance
-from rctheory.architectures.storage import Naming, Place, stored_shapes
+from rctheory.architectures.storage import Naming, Place, join_shapes
 from rctheory.errors import ShapeError
 
 
@@ -58,6 +58,7 @@ class Layout:
         buffers: stored names that a checkpoint may hold and that carry no weights.
         prefix: with what the stored names begin, except in a checkpoint of the bare model without its head.
         renamed: ends of stored names in older checkpoints, by what they are now.
+        twins: buffers that repeat a declared tensor, by the name of the buffer.
     """
 
     architecture: str
@@ -66,6 +67,7 @@ class Layout:
     buffers: frozenset[str] = frozenset()
     prefix: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
+    twins: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def axes(self) -> dict[str, AxisInstance]:
@@ -132,8 +134,15 @@ class Layout:
         Raises:
             ShapeError: a stored tensor is missing, has another shape, or is not declared.
         """
-        places = [(self.place(name, naming), tensor.shape) for name, tensor in self.tensors.items()]
-        self._compare(shapes, stored_shapes(places))
+        self._compare(shapes, self.stored_shapes(naming))
+
+    def stored_shapes(self, naming: Naming) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every stored tensor by its stored name.
+
+        Raises:
+            ShapeError: that format has no name for a tensor, or declared tensors do not fill the stored ones.
+        """
+        return join_shapes((self.place(name, naming), tensor.shape) for name, tensor in self.tensors.items())
 
     def place(self, name: str, naming: Naming) -> Place:
         """Return where a declared tensor is stored.

@@ -55,6 +55,7 @@ def llama(*, tied: bool, attention_bias: bool = False, mlp_bias: bool = False) -
             "rope_freqs.weight",
             *(("lm_head.weight",) if tied else ()),
         ),
+        twins={"lm_head.weight": "model.embed_tokens.weight"} if tied else {},
         prefix="model.",
     )
 

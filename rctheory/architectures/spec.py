@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 LAYER = "{layer}"
+MOST_LAYERS = 2000  # each costs memory before a weight is read, and a configuration may say anything
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Architecture:
             repeat a declared tensor.
         prefix: with what the stored names begin, except in a checkpoint of the bare model without its head.
         renamed: ends of stored names in older checkpoints, by what they are now.
+        twins: buffers that repeat a declared tensor, by the name of the buffer: the two must be equal.
 
     Raises:
         LawError: two tensors, or two different axes, of the same name.
@@ -98,6 +100,7 @@ class Architecture:
     buffers: tuple[str, ...] = ()
     prefix: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
+    twins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse names that mean two things."""
@@ -121,7 +124,8 @@ class Architecture:
             layers: how often the tensors with `{layer}` in their name exist.
 
         Raises:
-            ShapeError: an axis without a size, a size without its axis, or a size or number of layers below 1.
+            ShapeError: an axis without a size, a size without its axis, a size or number of layers below 1, or too
+                many layers.
         """
         declared = {axis.name for axis in self.axes}
         if declared != set(sizes):
@@ -130,6 +134,8 @@ class Architecture:
         for name, value in (*sizes.items(), ("layers", layers)):
             if type(value) is not int or value < 1:
                 raise ShapeError(f"{self.name}: {name} = {value!r}", "a whole number of at least 1", "correct the size")
+        if layers > MOST_LAYERS:
+            raise ShapeError(f"{self.name} with {layers} layers", f"at most {MOST_LAYERS}", "correct the number")
         wanted = [
             (spec, layer) for spec in self.tensors for layer in (range(layers) if LAYER in spec.name else (None,))
         ]
@@ -141,7 +147,8 @@ class Architecture:
             for at, ((spec, layer), place) in enumerate(zip(wanted, places, strict=True))
         ]
         buffers = frozenset(name.replace(LAYER, str(layer)) for name in self.buffers for layer in range(layers))
-        return Layout(self.name, layers, {t.name: t for t in tensors}, buffers, self.prefix, self.renamed)
+        named = {t.name: t for t in tensors}
+        return Layout(self.name, layers, named, buffers, self.prefix, self.renamed, self.twins)
 
 
 def _request(spec: TensorSpec, stored: Stored, sizes: Mapping[str, int], layer: int | None) -> Request:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rctheory.architectures.layout import Layout, TensorLayout
-from rctheory.architectures.storage import Naming
+from rctheory.architectures.storage import Naming, Piece, Place
 from rctheory.checkpoints.pieces import read_blocks
 from rctheory.checkpoints.store import Store, StoredTensor
 from rctheory.errors import CheckpointError, ShapeError
@@ -30,7 +30,7 @@ class Checkpoint:
         naming: whose names the stored tensors have.
 
     Raises:
-        CheckpointError: stored and declared tensors differ.
+        CheckpointError: stored and declared tensors differ, or a dtype stands for no weights.
     """
 
     def __init__(self, source: str, layout: Layout, store: Store, naming: Naming = Naming.TRANSFORMERS) -> None:
@@ -44,6 +44,16 @@ class Checkpoint:
         except ShapeError as error:
             raise CheckpointError(f"{source}: {error.found}", error.expected, error.remedy) from error
         self._places = {name: self.layout.place(name, naming) for name in self.layout.tensors}
+        for stored_name in dict.fromkeys(name for place in self._places.values() for name in place.names):
+            store.require_readable(stored_name)
+        self._twins = {
+            name: twin for twin, name in self.layout.twins.items() if twin in stored and name in self.layout.tensors
+        }
+        for name, twin in self._twins.items():
+            store.require_readable(twin)
+            if stored[twin].shape != self.layout.tensors[name].shape:
+                found = f"{source}: tensor {twin} has shape {stored[twin].shape}"
+                raise CheckpointError(found, f"that of {name}, to which it is tied", "untie them in config.json")
         self.tensors: dict[str, StoredTensor] = {
             name: _part(stored[self._places[name].names[0]], tensor) for name, tensor in self.layout.tensors.items()
         }
@@ -67,8 +77,8 @@ class Checkpoint:
                 pairs, may be larger.
 
         Raises:
-            CheckpointError: no such tensor, a dtype that cannot be read, a file that ends early, or NaN or infinite
-                entries: then nothing more is yielded, and the error counts all of them.
+            CheckpointError: no such tensor, a file that ends early, a second copy (a stored head that is tied) that
+                differs, or NaN or infinite entries: then nothing more is yielded, and the error counts all of them.
         """
         bad = 0
         for block in self._raw_blocks(name, block_bytes):
@@ -93,7 +103,17 @@ class Checkpoint:
             raise CheckpointError(found, f"a tensor of {self.layout.architecture}", "name a declared tensor")
         tensor = self.layout.tensors[name]
         rows = max(1, block_bytes // (4 * max(1, prod(tensor.shape[1:]))))
-        yield from read_blocks(self._store, self._places[name], rows, tensor.shape[0])
+        blocks = read_blocks(self._store, self._places[name], rows, tensor.shape[0])
+        if name not in self._twins:
+            yield from blocks
+            return
+        twin = self._twins[name]
+        again = read_blocks(self._store, Place(0, (Piece(twin, 0, tensor.shape[0]),)), rows, tensor.shape[0])
+        for block, other in zip(blocks, again, strict=True):
+            if not torch.equal(block, other) and not torch.equal(block.nan_to_num(), other.nan_to_num()):
+                found = f"{self.source}: {twin} is stored and differs from {name}, to which the configuration ties it"
+                raise CheckpointError(found, "one tensor for both", "untie them in config.json, or remove the copy")
+            yield block
 
 
 def _part(stored: StoredTensor, tensor: TensorLayout) -> StoredTensor:
