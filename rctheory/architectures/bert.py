@@ -52,25 +52,32 @@ def bert(*, tied: bool = True) -> Architecture:
             *_language_head((RESIDUAL if tied else TRANSFORMED,), tied=tied),
             *_linear("cls.seq_relationship", (SENTENCE_ORDER,), (POOLED,), optional="sentence order head"),
         ),
-        # Positions 0, 1, ...; the bias and a tied decoder once more under a second name.
-        buffers=(
-            "bert.embeddings.position_ids",
-            "cls.predictions.decoder.bias",
-            *(("cls.predictions.decoder.weight",) if tied else ()),
-        ),
+        # Positions 0, 1, ...; and what is stored twice, under a second name that is not read.
+        buffers=("bert.embeddings.position_ids", *_second_names(tied=tied)),
         prefix="bert.",
-        renamed={".LayerNorm.weight": ".LayerNorm.gamma", ".LayerNorm.bias": ".LayerNorm.beta"},
+        renamed={
+            ".LayerNorm.weight": ".LayerNorm.gamma",
+            ".LayerNorm.bias": ".LayerNorm.beta",
+            **({} if tied else {"cls.predictions.decoder.bias": "cls.predictions.bias"}),
+        },
     )
+
+
+def _second_names(*, tied: bool) -> tuple[str, ...]:
+    """Return the second names of what the language head shares; untied, its bias belongs to the decoder."""
+    decoder = "cls.predictions.decoder"
+    return (f"{decoder}.weight", f"{decoder}.bias") if tied else ("cls.predictions.bias",)
 
 
 def _language_head(stream: Nest, *, tied: bool) -> tuple[TensorSpec, ...]:
     """Declare the head that predicts masked tokens."""
-    group, decoder = "language head", "cls.predictions.decoder.weight"
+    group, decoder = "language head", "cls.predictions.decoder"
+    bias = "cls.predictions.bias" if tied else f"{decoder}.bias"
     return (
         *_linear("cls.predictions.transform.dense", stream, (RESIDUAL,), optional=group),
         *_norm("cls.predictions.transform.LayerNorm", stream, optional=group),
-        *(() if tied else (TensorSpec(decoder, ((VOCABULARY,), stream), optional=group),)),
-        TensorSpec("cls.predictions.bias", ((VOCABULARY,),), optional=group),
+        *(() if tied else (TensorSpec(f"{decoder}.weight", ((VOCABULARY,), stream), optional=group),)),
+        TensorSpec(bias, ((VOCABULARY,),), optional=group),
     )
 
 

@@ -134,7 +134,7 @@ def _join(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
     return tuple(joined)
 
 
-def stored_shapes(tensors: Iterable[tuple[Place, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
+def join_shapes(tensors: Iterable[tuple[Place, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
     """Return the shape of every stored tensor, from the places and shapes of the declared ones.
 
     Raises:

@@ -13,6 +13,7 @@ from rctheory.architectures.registry import config_of_gguf, layout_of
 from rctheory.architectures.spec import Architecture, TensorSpec
 from rctheory.architectures.transformer import FFN, RESIDUAL
 from rctheory.errors import CheckpointError, LawError, ShapeError
+from tests.architectures.models import BERT, GPT2
 from tests.architectures.toy_llama import SIZES, toy_layout
 
 SMOLLM2 = {
@@ -102,6 +103,15 @@ def test_gguf_metadata_gives_the_same_configuration() -> None:
         (SMOLLM2 | {"vocab_size": "many"}, "vocab_size = 'many'"),
         (SMOLLM2 | {"num_key_value_heads": 4}, "num_key_value_heads = 4.*whole groups"),
         (SMOLLM2 | {"hidden_size": 577}, "hidden_size = 577.*head_dim"),
+        (SMOLLM2 | {"tie_word_embeddings": "yes"}, "tie_word_embeddings = 'yes'.*true or false"),
+        (GPT2 | {"n_embd": 10, "n_head": 3}, "n_embd = 10 and n_head = 3.*whole number of coordinates"),
+        (GPT2 | {"n_embd": 12, "n_head": 3, "add_cross_attention": True}, "add_cross_attention = True.*without"),
+        (BERT | {"hidden_size": 13}, "hidden_size = 13 and num_attention_heads = 3"),
+        (BERT | {"type_vocab_size": 0}, "type_vocab_size = 0"),
+        ({"model_type": "mlp"}, "widths = None.*at least three"),
+        ({"model_type": "mlp", "widths": [3, 4]}, "widths = .3, 4.*at least three"),
+        ({"model_type": "mlp", "widths": [3, 4.0, 2]}, "whole numbers"),
+        ({"model_type": "mlp", "widths": [3, 4, 2], "modules": ["0"]}, "modules = .*a list of 2 names"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(config: dict[str, object], words: str) -> None:
@@ -143,6 +153,8 @@ def test_one_name_has_one_meaning() -> None:
         Architecture("x", (TensorSpec("a", ((RESIDUAL,),)), TensorSpec("a", ((RESIDUAL,),))))
     with pytest.raises(LawError, match="depth 1"):
         mlp(1)
+    with pytest.raises(LawError, match="1 modules of a perceptron of depth 2"):
+        mlp(2, modules=["0"])
 
 
 @pytest.mark.parametrize("change", [{"ffn": 0}, {"ffn": 1.5}, {"ffn": True}, {"extra": 3}, {"ffn": None}])

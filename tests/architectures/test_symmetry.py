@@ -4,34 +4,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
-from rctheory.architectures.layout import Layout
+from tests.architectures.relabel import relabel
 from tests.architectures.toy_llama import SIZES, forward, random_weights, toy_layout
 
 LAYERS = 2
 LAYOUT = toy_layout(LAYERS)
 EXCHANGEABLE = [i.name for i in LAYOUT.axes.values() if i.axis.exchangeable]
 ORDERED = [i.name for i in LAYOUT.axes.values() if not i.axis.exchangeable]
-
-
-def permute(layout: Layout, weights: dict[str, Tensor], axis: str, random: torch.Generator) -> dict[str, Tensor]:
-    """Permute an axis in every tensor that touches it: one permutation for each unit of its ancestors."""
-    permuted = dict(weights)
-    orders: dict[tuple[int, ...], Tensor] = {}
-    for touch in layout.touches(axis):
-        nest = layout.tensors[touch.tensor].nests[touch.dimension]
-        parent = nest[touch.place].axis.parent
-        places = [k for k, outer in enumerate(nest) if outer.axis == parent]
-        index = torch.arange(LAYOUT.tensors[touch.tensor].shape[touch.dimension]).reshape([i.size for i in nest])
-        for unit in range(nest[places[0]].size) if places else (0,):
-            key = (unit,) if places else ()
-            orders.setdefault(key, torch.randperm(nest[touch.place].size, generator=random))
-            part = index.select(places[0], unit) if places else index
-            place = touch.place - sum(p < touch.place for p in places)
-            part.copy_(part.index_select(place, orders[key]).clone())
-        permuted[touch.tensor] = permuted[touch.tensor].index_select(touch.dimension, index.flatten())
-    return permuted
 
 
 @pytest.mark.parametrize("axis", EXCHANGEABLE)
@@ -41,7 +21,7 @@ def test_permuting_a_declared_exchangeable_axis_changes_nothing(axis: str, seed:
     weights = random_weights(LAYOUT, seed)
     tokens = torch.randint(SIZES["vocabulary"], (5,), generator=random)
     before = forward(weights, tokens, LAYERS, SIZES)
-    after = forward(permute(LAYOUT, weights, axis, random), tokens, LAYERS, SIZES)
+    after = forward(relabel(LAYOUT, weights, axis, random), tokens, LAYERS, SIZES)
     assert (before - after).abs().max() <= 1e-9 * before.abs().max()
 
 
@@ -51,7 +31,7 @@ def test_permuting_a_declared_ordered_axis_changes_the_output(axis: str) -> None
     weights = random_weights(LAYOUT, 0)
     tokens = torch.tensor([0, 3, 5, 1, 6])
     before = forward(weights, tokens, LAYERS, SIZES)
-    after = forward(permute(LAYOUT, weights, axis, random), tokens, LAYERS, SIZES)
+    after = forward(relabel(LAYOUT, weights, axis, random), tokens, LAYERS, SIZES)
     assert (before - after).abs().max() > 1e-3 * before.abs().max()
 
 

@@ -1,0 +1,127 @@
+"""Tiny models of every declared architecture, built locally, with random weights in float64."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+VOCABULARY, POSITIONS = 11, 9
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture: its model class in transformers, and configurations at two sizes."""
+
+    model: str
+    small: dict[str, Any]
+    changes: dict[str, Any]
+
+    @property
+    def large(self) -> dict[str, Any]:
+        """Return the configuration in which every width differs."""
+        return self.small | self.changes
+
+
+GPT2 = {"model_type": "gpt2", "vocab_size": VOCABULARY, "n_positions": POSITIONS, "n_layer": 2}
+BERT = {
+    "model_type": "bert",
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": POSITIONS,
+    "type_vocab_size": 3,
+    "num_hidden_layers": 2,
+    "hidden_size": 12,
+    "num_attention_heads": 3,
+    "intermediate_size": 10,
+}
+LARGE_BERT = {"hidden_size": 20, "num_attention_heads": 4, "intermediate_size": 14, "num_hidden_layers": 1}
+
+FAMILIES = {
+    "gpt2": Family(
+        "GPT2LMHeadModel",
+        GPT2 | {"n_embd": 12, "n_head": 3, "n_inner": 10},
+        {"n_embd": 20, "n_head": 4, "n_inner": None, "n_layer": 1},
+    ),
+    "gpt2 untied": Family(
+        "GPT2LMHeadModel",
+        GPT2 | {"n_embd": 12, "n_head": 3, "tie_word_embeddings": False},
+        {"n_embd": 20, "n_head": 4},
+    ),
+    "bert": Family("BertForPreTraining", BERT, LARGE_BERT),
+    "bert untied": Family("BertForPreTraining", BERT | {"tie_word_embeddings": False}, LARGE_BERT),
+}
+
+
+class KeepFloat64(TorchFunctionMode):
+    """Leave float64 alone where a model asks for float32, so that a symmetry shows to rounding of float64."""
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """Drop conversions to float32 of float64 tensors."""
+        kwargs = dict(kwargs or {})
+        if args and isinstance(args[0], Tensor) and args[0].dtype is torch.float64:
+            if func is Tensor.float or (func is Tensor.to and torch.float32 in (*args[1:], kwargs.get("dtype"))):
+                return args[0]
+            if kwargs.get("dtype") is torch.float32:
+                kwargs.pop("dtype")
+        return func(*args, **kwargs)
+
+
+@cache
+def tiny_model(name: str, *, large: bool = False) -> nn.Module:
+    """Build the model of a family, with random weights."""
+    family = FAMILIES[name]
+    return build(family.model, family.large if large else family.small)
+
+
+def build(model: str, config: dict[str, Any]) -> nn.Module:
+    """Build a model of transformers with random weights; nothing is fetched."""
+    import transformers
+
+    entries = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None} | config
+    of_model = transformers.AutoConfig.for_model(entries.pop("model_type"), **entries)
+    of_model._attn_implementation = "sdpa"
+    return randomise(getattr(transformers, model)(of_model))
+
+
+def randomise(model: nn.Module) -> nn.Module:
+    """Draw every parameter: gains about one, everything else about zero."""
+    random = torch.Generator().manual_seed(0)
+    model = model.double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            centre = 1.0 if bool((parameter == 1).all()) else 0.0
+            parameter.copy_(centre + 0.5 * torch.randn(parameter.shape, generator=random, dtype=torch.float64))
+    return model
+
+
+def logits(model: nn.Module) -> Tensor:
+    """Return everything that a model says of two fixed sequences, as one vector."""
+    random = torch.Generator().manual_seed(1)
+    tokens = torch.randint(VOCABULARY, (2, POSITIONS), generator=random)
+    inputs = {"input_ids": tokens}
+    if hasattr(model.config, "type_vocab_size"):
+        inputs["token_type_ids"] = torch.randint(model.config.type_vocab_size, tokens.shape, generator=random)
+    with torch.no_grad(), KeepFloat64():
+        output = model(**inputs)
+    return torch.cat([value.flatten() for key, value in output.items() if key.endswith("logits")])
+
+
+def save(model: nn.Module, folder: Path) -> Path:
+    """Save a model in float32 as transformers does."""
+    model.float().save_pretrained(folder)
+    model.double()
+    return folder
+
+
+def save_state(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
+    """Save a state dict with a configuration of our own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({name: tensor.float().contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
+    return folder

@@ -1,0 +1,204 @@
+"""Every declaration against the model of transformers that it declares: names, shapes, pieces and symmetry."""
+
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from rctheory.architectures.layout import Layout
+from rctheory.architectures.registry import layout_of
+from rctheory.architectures.storage import Naming
+from rctheory.checkpoints.pieces import gather, scatter
+from rctheory.checkpoints.sources import open_checkpoint
+from rctheory.errors import CheckpointError
+from tests.architectures.models import BERT, FAMILIES, build, logits, randomise, save, save_state, tiny_model
+from tests.architectures.relabel import relabel
+
+
+def declared(layout: Layout, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the declared tensors of a state dict."""
+    return {name: gather(state, layout.place(name, Naming.TRANSFORMERS)).clone() for name in layout.tensors}
+
+
+def layout_in(name: str, state: dict[str, Tensor]) -> Layout:
+    """Return the layout of what a model of a family stores."""
+    return layout_of(FAMILIES[name].small).found_in(state)
+
+
+def _axes(*, exchangeable: bool) -> list[tuple[str, str]]:
+    """Return every axis of every family, in its last layer."""
+    found = {}
+    for name, family in FAMILIES.items():
+        for instance in layout_of(family.small).axes.values():
+            if instance.axis.exchangeable is exchangeable:
+                found[name, instance.axis.path] = instance.name
+    return [(name, axis) for (name, _), axis in found.items()]
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_saved_model_has_the_declared_tensors(name: str, large: bool, tmp_path: Path) -> None:
+    model = tiny_model(name, large=large)
+    state = model.state_dict()
+    with open_checkpoint(save(model, tmp_path)) as checkpoint:
+        assert checkpoint.layout.architecture == FAMILIES[name].small["model_type"]
+        total = 0
+        for tensor in checkpoint.layout.tensors.values():
+            read = checkpoint.tensor(tensor.name)
+            assert read.shape == tensor.shape == checkpoint.tensors[tensor.name].shape
+            assert torch.equal(read, gather(state, tensor.stored).float())
+            small = torch.cat(list(checkpoint.blocks(tensor.name, block_bytes=64)))
+            assert torch.equal(read, small)
+            total += read.numel()
+        # Nothing is read twice and nothing is left out.
+        stored = load_file(tmp_path / "model.safetensors")
+        assert total == sum(value.numel() for key, value in stored.items() if key not in checkpoint.layout.buffers)
+
+
+@pytest.mark.parametrize(("name", "axis"), _axes(exchangeable=True))
+def test_relabelling_an_exchangeable_axis_changes_nothing(name: str, axis: str) -> None:
+    before, after = _relabelled(name, axis)
+    assert (before - after).abs().max() <= 1e-10 * before.abs().max()
+
+
+@pytest.mark.parametrize(("name", "axis"), _axes(exchangeable=False))
+def test_relabelling_an_ordered_axis_changes_the_output(name: str, axis: str) -> None:
+    if axis not in layout_in(name, tiny_model(name).state_dict()).axes:
+        pytest.fail(f"{axis} is not in the checkpoint")
+    before, after = _relabelled(name, axis)
+    assert (before - after).abs().max() > 1e-3 * before.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "groups"),
+    [
+        ("GPT2Model", FAMILIES["gpt2"].small, set()),
+        ("GPT2Model", FAMILIES["gpt2 untied"].small, set()),
+        ("BertModel", BERT, {"pooler"}),
+        ("BertForMaskedLM", BERT, {"language head"}),
+        ("BertForMaskedLM", BERT | {"tie_word_embeddings": False}, {"language head"}),
+    ],
+)
+def test_a_part_of_a_model_has_the_same_names(
+    model: str, config: dict[str, object], groups: set[str], tmp_path: Path
+) -> None:
+    """The bare model stores no prefix and no head; heads that are not stored are not asked for."""
+    part = build(model, config)
+    whole = layout_of(config).tensors
+    with open_checkpoint(save(part, tmp_path)) as checkpoint:
+        found = checkpoint.layout.tensors
+        assert {t.optional for t in found.values()} - {""} == groups
+        assert set(found) <= set(whole)
+        assert all(t.optional not in groups for n, t in whole.items() if n not in found)
+        for tensor in found.values():
+            assert torch.equal(checkpoint.tensor(tensor.name), gather(part.state_dict(), tensor.stored).float())
+
+
+def test_the_packaged_bert_is_the_bare_model() -> None:
+    with open_checkpoint("minilm") as checkpoint:
+        layout = checkpoint.layout
+        assert (layout.architecture, layout.layers) == ("bert", 6)
+        assert sum(prod(t.shape) for t in layout.tensors.values()) == 22_713_216  # the published number of weights
+        assert checkpoint.tensor("bert.embeddings.LayerNorm.weight").shape == (384,)
+        assert "cls.predictions.bias" not in layout.tensors
+        assert layout.axes["layers.5.head/value_dim"].size == 32
+
+
+def test_older_names_of_norms_are_read(tmp_path: Path) -> None:
+    model = build("BertForMaskedLM", BERT)
+    save(model, tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    older = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    for name in list(state):
+        for new, old in older.items():
+            if name.endswith(new):
+                state[name.removesuffix(new) + old] = state.pop(name)
+    save_file(state, tmp_path / "model.safetensors")
+    with open_checkpoint(tmp_path) as checkpoint:
+        name = "bert.encoder.layer.1.output.LayerNorm.bias"
+        assert torch.equal(checkpoint.tensor(name), model.state_dict()[name].float())
+
+
+def test_an_optional_group_is_whole_or_absent(tmp_path: Path) -> None:
+    save(build("BertModel", BERT), tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["pooler.dense.bias"]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"tensor pooler\.dense\.bias is missing"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_fused_tensor_of_another_width_is_refused(tmp_path: Path) -> None:
+    save(build("GPT2Model", FAMILIES["gpt2"].small), tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    state["h.0.attn.c_attn.bias"] = state["h.0.attn.c_attn.bias"][:-1]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"h\.0\.attn\.c_attn\.bias has shape \(35,\); expected \(36,\)"):
+        open_checkpoint(tmp_path)
+
+
+def test_queries_keys_and_values_lie_side_by_side_in_gpt2() -> None:
+    model = tiny_model("gpt2")
+    state = model.state_dict()
+    weights = declared(layout_in("gpt2", state), state)
+    for kind in ("weight", "bias"):
+        thirds = state[f"transformer.h.1.attn.c_attn.{kind}"].split(12, dim=-1)
+        for name, third in zip(("query", "key", "value"), thirds, strict=True):
+            assert torch.equal(weights[f"transformer.h.1.attn.{name}.{kind}"], third)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_sequence_of_linear_maps_is_a_perceptron(bias: bool, tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(0)
+    widths = [3, 8, 5, 2]
+    maps = [nn.Linear(n, m, bias=bias) for n, m in pairwise(widths)]
+    model = randomise(nn.Sequential(maps[0], nn.Tanh(), maps[1], nn.Tanh(), maps[2]))
+    state = model.state_dict()
+    config = {"model_type": "mlp", "widths": widths, "modules": ["0", "2", "4"]}
+    layout = layout_of(config).found_in(state)
+    assert set(layout.axes) == {"input", "hidden.1", "hidden.2", "output"}
+    with open_checkpoint(save_state(tmp_path, config, state)) as checkpoint:
+        assert len(checkpoint.layout.tensors) == (6 if bias else 3)
+        for k, module in enumerate(maps, start=1):
+            assert torch.equal(checkpoint.tensor(f"weights.{k}"), module.weight.float())
+    x = torch.randn(7, 3, generator=random, dtype=torch.float64)
+    before = model(x)
+    for name, instance in layout.axes.items():
+        changed = {key: value.clone() for key, value in state.items()}
+        for key, tensor in relabel(layout, declared(layout, state), name, random).items():
+            scatter(tensor, layout.place(key, Naming.TRANSFORMERS), changed)
+        after = functional_call(model, changed, (x,))
+        assert bool((before - after).abs().max() <= 1e-10) is instance.axis.exchangeable
+
+
+def _relabelled(name: str, axis: str) -> tuple[Tensor, Tensor]:
+    """Return the outputs of a model before and after relabelling an axis."""
+    model = tiny_model(name)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    layout = layout_in(name, state)
+    before = logits(model)
+    weights = declared(layout, state)
+    changed = {key: value.clone() for key, value in state.items()}
+    for key, tensor in relabel(layout, weights, axis, torch.Generator().manual_seed(3)).items():
+        scatter(tensor, layout.place(key, Naming.TRANSFORMERS), changed)
+    changed |= {key: changed[other] for key, other in _aliases(state).items()}
+    try:
+        model.load_state_dict(changed)
+        return before, logits(model)
+    finally:
+        model.load_state_dict(state)
+
+
+def _aliases(state: dict[str, Tensor]) -> dict[str, str]:
+    """Return second names of tied tensors with the name that is declared."""
+    tied = {
+        "lm_head.weight": "transformer.wte.weight",
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
+    return {key: other for key, other in tied.items() if key in state and torch.equal(state[key], state[other])}
