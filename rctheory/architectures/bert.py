@@ -52,8 +52,9 @@ def bert(*, tied: bool = True) -> Architecture:
             *_language_head((RESIDUAL if tied else TRANSFORMED,), tied=tied),
             *_linear("cls.seq_relationship", (SENTENCE_ORDER,), (POOLED,), optional="sentence order head"),
         ),
-        # Positions 0, 1, ...; and what is stored twice, under a second name that is not read.
-        buffers=("bert.embeddings.position_ids", *_second_names(tied=tied)),
+        # Positions 0, 1, ...; and, where the decoder is not tied, a bias that nothing reads.
+        buffers=("bert.embeddings.position_ids", *(() if tied else ("cls.predictions.bias",))),
+        twins=_twins() if tied else {},
         prefix="bert.",
         renamed={
             ".LayerNorm.weight": ".LayerNorm.gamma",
@@ -63,10 +64,12 @@ def bert(*, tied: bool = True) -> Architecture:
     )
 
 
-def _second_names(*, tied: bool) -> tuple[str, ...]:
-    """Return the second names of what the language head shares; untied, its bias belongs to the decoder."""
-    decoder = "cls.predictions.decoder"
-    return (f"{decoder}.weight", f"{decoder}.bias") if tied else ("cls.predictions.bias",)
+def _twins() -> dict[str, str]:
+    """Return the second names under which some writers store a tied decoder and its bias."""
+    return {
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
 
 
 def _language_head(stream: Nest, *, tied: bool) -> tuple[TensorSpec, ...]:

@@ -46,8 +46,7 @@ def gpt2(*, tied: bool = True) -> Architecture:
             *_norm("transformer.ln_f"),
             *(() if tied else (TensorSpec("lm_head.weight", ((VOCABULARY,), residual)),)),
         ),
-        # Causal masks, and a tied head that is stored nevertheless.
-        buffers=(f"{BLOCK}attn.bias", f"{BLOCK}attn.masked_bias", *(("lm_head.weight",) if tied else ())),
+        buffers=(f"{BLOCK}attn.bias", f"{BLOCK}attn.masked_bias"),  # causal masks
         prefix="transformer.",
         twins={"lm_head.weight": "transformer.wte.weight"} if tied else {},
     )

@@ -58,7 +58,7 @@ class Layout:
         buffers: stored names that a checkpoint may hold and that carry no weights.
         prefix: with what the stored names begin, except in a checkpoint of the bare model without its head.
         renamed: ends of stored names in older checkpoints, by what they are now.
-        twins: buffers that repeat a declared tensor, by the name of the buffer.
+        twins: stored names of second copies that a checkpoint may hold, with the declared tensor that each repeats.
     """
 
     architecture: str
@@ -105,14 +105,15 @@ class Layout:
             names: stored names, as transformers gives them.
         """
         bare = bool(self.prefix) and not any(name.startswith(self.prefix) for name in names)
-        current = {name for t in self.tensors.values() for name in t.stored.names} | self.buffers
+        current = {name for t in self.tensors.values() for name in t.stored.names} | self.buffers | set(self.twins)
         stored = {name: self._stored_name(name, bare, names) for name in current}
         tensors = {n: replace(t, stored=t.stored.renamed(stored)) for n, t in self.tensors.items()}
         held = {n for n, t in tensors.items() if not set(t.stored.names).isdisjoint(names)}
         groups = {tensors[name].optional for name in held}
         outside = {n for n in tensors if bare and not n.startswith(self.prefix)}
         kept = {n: t for n, t in tensors.items() if n in held or (t.optional in {"", *groups} and n not in outside)}
-        return replace(self, tensors=kept, buffers=frozenset(stored[name] for name in self.buffers), prefix="")
+        buffers, twins = (stored[name] for name in self.buffers), {stored[twin]: n for twin, n in self.twins.items()}
+        return replace(self, tensors=kept, buffers=frozenset(buffers), twins=twins, prefix="")
 
     def _stored_name(self, name: str, bare: bool, names: Collection[str]) -> str:
         """Return what a checkpoint calls the stored tensor `name`."""
@@ -169,7 +170,7 @@ class Layout:
                 found = f"tensor {name} has shape {tuple(shapes[name])}"
                 want = f"{shape}, as the {self.architecture} sizes say"
                 raise ShapeError(found, want, "make the configuration and the weights agree")
-        extra = sorted(set(shapes) - set(expected) - self.buffers)
+        extra = sorted(set(shapes) - set(expected) - self.buffers - set(self.twins))
         if extra:
             found = f"tensor {extra[0]} is not declared ({len(extra)} such)"
             want = f"only the tensors of {self.architecture}"

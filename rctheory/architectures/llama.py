@@ -49,12 +49,7 @@ def llama(*, tied: bool, attention_bias: bool = False, mlp_bias: bool = False) -
             TensorSpec("model.norm.weight", (residual,), Stored("output_norm.weight")),
             *head,
         ),
-        # Rotary frequencies follow from the sizes; a tied head that is stored nevertheless repeats the embedding.
-        buffers=(
-            "model.layers.{layer}.self_attn.rotary_emb.inv_freq",
-            "rope_freqs.weight",
-            *(("lm_head.weight",) if tied else ()),
-        ),
+        buffers=("model.layers.{layer}.self_attn.rotary_emb.inv_freq", "rope_freqs.weight"),  # rotary frequencies
         twins={"lm_head.weight": "model.embed_tokens.weight"} if tied else {},
         prefix="model.",
     )

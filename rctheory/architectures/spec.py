@@ -85,11 +85,10 @@ class Architecture:
     Args:
         name: name of the family.
         tensors: every tensor.
-        buffers: stored names that a checkpoint may hold and that carry no weights: they follow from the sizes, or
-            repeat a declared tensor.
+        buffers: stored names that a checkpoint may hold and that carry no weights: they follow from the sizes.
         prefix: with what the stored names begin, except in a checkpoint of the bare model without its head.
         renamed: ends of stored names in older checkpoints, by what they are now.
-        twins: buffers that repeat a declared tensor, by the name of the buffer: the two must be equal.
+        twins: stored names of second copies that a checkpoint may hold, with the declared tensor that each repeats.
 
     Raises:
         LawError: two tensors, or two different axes, of the same name.

@@ -57,7 +57,8 @@ def test_a_saved_model_has_the_declared_tensors(name: str, large: bool, tmp_path
             total += read.numel()
         # Nothing is read twice and nothing is left out.
         stored = load_file(tmp_path / "model.safetensors")
-        assert total == sum(value.numel() for key, value in stored.items() if key not in checkpoint.layout.buffers)
+        again = checkpoint.layout.buffers | set(checkpoint.layout.twins)
+        assert total == sum(value.numel() for key, value in stored.items() if key not in again)
 
 
 @pytest.mark.parametrize(("name", "axis"), _axes(exchangeable=True))
@@ -186,19 +187,9 @@ def _relabelled(name: str, axis: str) -> tuple[Tensor, Tensor]:
     changed = {key: value.clone() for key, value in state.items()}
     for key, tensor in relabel(layout, weights, axis, torch.Generator().manual_seed(3)).items():
         scatter(tensor, layout.place(key, Naming.TRANSFORMERS), changed)
-    changed |= {key: changed[other] for key, other in _aliases(state).items()}
+    changed |= {twin: changed[name] for twin, name in layout.twins.items()}
     try:
         model.load_state_dict(changed)
         return before, logits(model)
     finally:
         model.load_state_dict(state)
-
-
-def _aliases(state: dict[str, Tensor]) -> dict[str, str]:
-    """Return second names of tied tensors with the name that is declared."""
-    tied = {
-        "lm_head.weight": "transformer.wte.weight",
-        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    }
-    return {key: other for key, other in tied.items() if key in state and torch.equal(state[key], state[other])}
