@@ -4,13 +4,14 @@ Three kinds, for the axes of at least three units (of two units every order look
 
 * *alone*: an exchangeable axis that stands alone in its dimension (residual coordinates, feed-forward units): one test
   for each axis instance, jointly over everything that touches it. Norm gains and embeddings take part: the symmetry
-  moves them too, and leaving one out would leave a place where an order could hide.
+  moves them too, and leaving one out would leave a place where an order could hide. An axis of positions is tested in
+  the same way: the declaration calls it ordered, so there the test must reject.
 * *inside*: an axis of a nest (query heads inside a group, coordinates inside a head): units are permuted inside each
   unit of the parent. One such axis is small, so the instances of all layers are pooled into one test.
 * *flat*: all units of a nest as if there were no nesting. The declaration denies this symmetry, so here the test must
   reject: it shows that the order of the indices carries what the nest says.
 
-An outermost axis that is not exchangeable (vocabulary, inputs, outputs) claims nothing and is not tested.
+Another outermost axis that is not exchangeable (vocabulary, inputs, outputs) claims nothing and is not tested.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from rctheory.architectures.axes import Axis, AxisInstance, Scope
+from rctheory.architectures.axes import Axis, AxisInstance, Role, Scope
 from rctheory.architectures.layout import Layout, Touch
 from rctheory.inspection.norms import UnitNorms
 
@@ -48,7 +49,7 @@ class Hypothesis:
         layer: its layer; None for an axis of the model or all layers pooled.
         declared: the declaration says that they are exchangeable.
         units: how many units one permutation moves.
-        sets: sets of arrays under one permutation each, as `lag_one_tests` takes them.
+        sets: sets of arrays under one permutation each, as `order_tests` takes them.
     """
 
     name: str
@@ -59,6 +60,15 @@ class Hypothesis:
     units: int
     sets: tuple[dict[str, Tensor], ...]
 
+    @property
+    def family(self) -> str:
+        """Return the family that `max_t` takes it for: inside one, distinct axes move arrays of their own.
+
+        Outermost axes, alone or flattened, make one family. Axes of a nest move the same arrays as the axes that they
+        nest in, each is a family of its own.
+        """
+        return self.axis.path if self.kind is Kind.INSIDE else "outermost axes"
+
 
 def hypotheses(layout: Layout, norms: UnitNorms) -> list[Hypothesis]:
     """Return every hypothesis of a layout, with the log norms that test it."""
@@ -68,16 +78,15 @@ def hypotheses(layout: Layout, norms: UnitNorms) -> list[Hypothesis]:
 
 
 def _alone(layout: Layout, norms: UnitNorms, roots: list[AxisInstance]) -> Iterator[Hypothesis]:
-    """Yield a hypothesis for each exchangeable axis instance that nothing nests in."""
+    """Yield a hypothesis for each axis instance that nothing nests in: exchangeable ones, and positions."""
     for instance in roots:
-        touches = layout.touches(instance.name)
-        nested = any(len(_nest(layout, touch)) > 1 for touch in touches)
-        if instance.axis.exchangeable and not nested:
+        axis, touches = instance.axis, layout.touches(instance.name)
+        if (axis.exchangeable or axis.role is Role.POSITION) and not _nested(layout, touches):
             arrays = {
                 _label(touch.tensor, touch): norms[touch.tensor, touch.dimension][None, None] for touch in touches
             }
-            layer = _layer(layout, touches, instance.axis)
-            yield Hypothesis(instance.name, Kind.ALONE, instance.axis, layer, True, instance.size, (arrays,))
+            layer = _layer(layout, touches, axis)
+            yield Hypothesis(instance.name, Kind.ALONE, axis, layer, axis.exchangeable, instance.size, (arrays,))
 
 
 def _flat(layout: Layout, norms: UnitNorms, roots: list[AxisInstance]) -> Iterator[Hypothesis]:
@@ -97,22 +106,24 @@ def _flat(layout: Layout, norms: UnitNorms, roots: list[AxisInstance]) -> Iterat
 
 
 def _inside(layout: Layout, norms: UnitNorms) -> Iterator[Hypothesis]:
-    """Yield a hypothesis for each axis of a nest, its instances in all layers pooled."""
+    """Yield a hypothesis for each axis of a nest, its instances in all layers pooled.
+
+    A tensor that runs over the outermost axis alone (one number for each head) moves with it as well.
+    """
     pooled: dict[Axis, dict[str, list[Tensor]]] = {}
     for instance in layout.axes.values():
-        for touch in layout.touches(instance.name):
-            nest = _nest(layout, touch)
-            if len(nest) > 1:
-                pattern = _label(layout.tensors[touch.tensor].pattern, touch)
-                array = _blocks(norms[touch.tensor, touch.dimension], nest, touch.place)
-                pooled.setdefault(instance.axis, {}).setdefault(pattern, []).append(array)
+        touches = layout.touches(instance.name)
+        for touch in touches if _nested(layout, touches) else ():
+            pattern = _label(layout.tensors[touch.tensor].pattern, touch)
+            array = arrange(norms[touch.tensor, touch.dimension], _nest(layout, touch), touch.place)
+            pooled.setdefault(instance.axis, {}).setdefault(pattern, []).append(array)
     for axis, parts in pooled.items():
         arrays = {label: torch.cat(part) for label, part in parts.items()}
         units = next(iter(arrays.values())).shape[-1]
         yield Hypothesis(axis.path, Kind.INSIDE, axis, None, axis.exchangeable, units, (arrays,))
 
 
-def _blocks(values: Tensor, nest: tuple[AxisInstance, ...], place: int) -> Tensor:
+def arrange(values: Tensor, nest: tuple[AxisInstance, ...], place: int) -> Tensor:
     """Arrange the units of a nest as (blocks, copies, n) for the axis at `place`: its ancestors make the blocks."""
     ancestors, parent = set(), nest[place].axis.parent
     while parent is not None:
@@ -123,6 +134,11 @@ def _blocks(values: Tensor, nest: tuple[AxisInstance, ...], place: int) -> Tenso
     sizes = [instance.size for instance in nest]
     arranged = values.reshape(sizes).permute(*blocks, *copies, place)
     return arranged.reshape(prod(sizes[k] for k in blocks), prod(sizes[k] for k in copies), sizes[place])
+
+
+def _nested(layout: Layout, touches: tuple[Touch, ...]) -> bool:
+    """Return whether an axis shares a dimension with others in any of the places that it is used in."""
+    return any(len(_nest(layout, touch)) > 1 for touch in touches)
 
 
 def _nest(layout: Layout, touch: Touch) -> tuple[AxisInstance, ...]:
