@@ -1,9 +1,12 @@
 """From what a user types to an open checkpoint."""
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from rctheory.architectures.layout import Layout
 from rctheory.architectures.registry import config_of_gguf, layout_of
 from rctheory.architectures.storage import Naming
 from rctheory.checkpoints import safetensors_store, torch_store
@@ -13,7 +16,7 @@ from rctheory.checkpoints.json_files import read_index, read_json
 from rctheory.checkpoints.safetensors_store import SafetensorsStore
 from rctheory.checkpoints.store import Store
 from rctheory.checkpoints.torch_store import TorchStore
-from rctheory.errors import CheckpointError
+from rctheory.errors import CheckpointError, ShapeError
 
 CONFIG = "config.json"
 SUFFIXES = (".safetensors", *torch_store.SUFFIXES, ".gguf")
@@ -119,11 +122,19 @@ def _store_of_folder(folder: Path) -> Store:
 
 def _open_configured(name: str, folder: Path, store: Store) -> Checkpoint:
     """Open weights under the names of transformers, with the configuration beside them."""
-    return Checkpoint(name, layout_of(read_json(folder / CONFIG)), store)
+    return Checkpoint(name, _layout(name, read_json(folder / CONFIG)), store)
 
 
 def _open_gguf(name: str, path: Path) -> Checkpoint:
     """Open a GGUF file under the names of the declaration."""
     store = GgufStore(path)
-    layout = layout_of(config_of_gguf(store.metadata, frozenset(store.tensors())))
-    return Checkpoint(name, layout, store, Naming.GGUF)
+    config = config_of_gguf(store.metadata, frozenset(store.tensors()))
+    return Checkpoint(name, _layout(name, config), store, Naming.GGUF)
+
+
+def _layout(name: str, config: Mapping[str, Any]) -> Layout:
+    """Return the layout that a configuration describes."""
+    try:
+        return layout_of(config)
+    except ShapeError as error:
+        raise CheckpointError(f"{name}: {error.found}", error.expected, error.remedy) from error

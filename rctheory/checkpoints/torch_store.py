@@ -169,10 +169,10 @@ def _is_state_dict(value: Any) -> bool:
 
 
 def _require_dense(path: Path, name: str, tensor: Tensor) -> None:
-    """Refuse a tensor whose entries are not all in the file: sparse, quantised, or one number shown many times."""
-    plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    """Refuse a tensor whose entries are not all in the file: sparse, or one number shown many times."""
+    plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
     if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        found = f"tensor {name} of {path.name} is sparse, quantised or repeated"
+        found = f"tensor {name} of {path.name} is sparse or repeated"
         raise CheckpointError(found, "dense tensors", SAVE_AGAIN)
 
 

@@ -47,6 +47,20 @@ def save_folder(
     return folder
 
 
+def save_torch(folder: Path, weights: dict[str, Tensor], *, shards: int = 1) -> Path:
+    """Write `config.json` and PyTorch files, with an index when there are several shards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    if shards == 1:
+        torch.save(weights, folder / "pytorch_model.bin")
+        return folder
+    files = {name: f"pytorch_model-{k % shards + 1:05d}-of-{shards:05d}.bin" for k, name in enumerate(weights)}
+    for file in sorted(set(files.values())):
+        torch.save({name: tensor for name, tensor in weights.items() if files[name] == file}, folder / file)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": files}))
+    return folder
+
+
 def interleave(rows: Tensor, heads: int) -> Tensor:
     """Reorder rows as the GGUF converter of llama.cpp does."""
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)

