@@ -1,4 +1,4 @@
-"""Laws of neurons, row-column kernels, sampling designs, and distances of empirical laws."""
+"""Laws of neurons, row-column kernels and their fits, sampling designs, and distances of empirical laws."""
 
 from rctheory.measures.designs import DESIGNS, Balanced, Design, Independent, Stratified, WithoutReplacement
 from rctheory.measures.distances import (
@@ -9,8 +9,10 @@ from rctheory.measures.distances import (
     wasserstein,
     wasserstein_line,
 )
+from rctheory.measures.fitted import Goodness, RCFit, fit_rc
 from rctheory.measures.kernels import RCKernel, SeparableKernel, coordinates, leading, trigonometric
 from rctheory.measures.laws import GaussianLaw, NeuronLaw, RademacherLaw, UniformLaw, Units
+from rctheory.measures.residuals import ResidualLaw
 from rctheory.measures.samplers import stratified
 from rctheory.measures.signatures import signature_law
 
@@ -19,10 +21,13 @@ __all__ = [
     "Balanced",
     "Design",
     "GaussianLaw",
+    "Goodness",
     "Independent",
     "NeuronLaw",
+    "RCFit",
     "RCKernel",
     "RademacherLaw",
+    "ResidualLaw",
     "SeparableKernel",
     "Stratified",
     "UniformLaw",
@@ -30,6 +35,7 @@ __all__ = [
     "WithoutReplacement",
     "coordinates",
     "directions",
+    "fit_rc",
     "leading",
     "signature_law",
     "sliced_wasserstein",

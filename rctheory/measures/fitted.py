@@ -1,0 +1,289 @@
+"""A row-column law fitted to one matrix: a low-rank mean kernel, row and column scales, a residual law.
+
+    W_ij = <u_i, v_j> + s_i t_j xi_ij,   xi iid, mean 0 and variance 1
+
+The latent of row i is (u_i, log s_i), of column j (v_j, log t_j). All are of order one in the width: the law of latents
+can be drawn from at any size, and entries keep their scale.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rctheory.errors import LawError, ShapeError, UsageError
+from rctheory.measures.kernels import SeparableKernel, leading
+from rctheory.measures.laws import Units
+from rctheory.measures.residuals import ResidualLaw, distance_to_normal, excess_kurtosis
+from rctheory.numerics import generator, require_finite
+from rctheory.statistics.spectrum import FALSE_OUTLIER, marchenko_pastur_median, smaller_gram
+from rctheory.statistics.variance_profile import estimated_variances, white_edge
+
+_MOST_ROUNDS = 6
+_PASSES = 3
+_REFITS = 2
+_ROUNDING = 1e-7
+"""Singular values below this share of the largest are rounding: the root of what a Gram matrix in float64 keeps."""
+_TINY = 1e-30
+"""In place of the scale of a matrix of zeros; its root is still a float32."""
+_MOST_SORTED = 1 << 20
+
+
+@dataclass(frozen=True)
+class Goodness:
+    """How well a fitted law describes its matrix.
+
+    Args:
+        explained: share of the sum of squares that the mean kernel takes away, 1 - |W - M|^2 / |W|^2, in sample.
+        held_out: the same on entries that were left out of a second fit: what the kernel predicts. Not positive where
+            there is no structure.
+        kolmogorov: distance of the standardised residual to the normal law.
+        excess_kurtosis: of the standardised residual; 0 for a normal one.
+    """
+
+    explained: float
+    held_out: float
+    kolmogorov: float
+    excess_kurtosis: float
+
+
+@dataclass(frozen=True)
+class RCFit:
+    """A row-column law, fitted.
+
+    Args:
+        rows: the latents (u_i, log s_i), (m, r + 1), of equal mass.
+        columns: the latents (v_j, log t_j), (n, r + 1).
+        residual: the law of xi.
+        goodness: how well it fits.
+    """
+
+    rows: Units
+    columns: Units
+    residual: ResidualLaw
+    goodness: Goodness
+
+    @property
+    def rank(self) -> int:
+        """Return r, the rank of the mean kernel."""
+        return self.rows.latents.shape[-1] - 1
+
+    @property
+    def kernel(self) -> SeparableKernel:
+        """Return the mean kernel on these latents: bilinear in their first r coordinates."""
+        return SeparableKernel(leading(self.rank), torch.eye(self.rank, dtype=torch.float64), leading(self.rank))
+
+    def expected(self) -> Tensor:
+        """Return the mean kernel at the units of the fitted matrix: (m, n), float64."""
+        return self.kernel(self.rows.latents, self.columns.latents)
+
+    def standardised(self, W: Tensor) -> Tensor:
+        """Return (W - mean) / (s t), (..., m, n): iid, mean 0 and variance 1, if W has the fitted law at these units.
+
+        Raises:
+            ShapeError: W is not of the fitted size.
+        """
+        size = (self.rows.masses.numel(), self.columns.masses.numel())
+        if tuple(W.shape[-2:]) != size:
+            raise ShapeError(f"a matrix of shape {tuple(W.shape)}", f"(..., {size[0]}, {size[1]})", "fit it first")
+        s, t = (units.latents[:, -1].exp().to(W) for units in (self.rows, self.columns))
+        return (W - self.expected().to(W)).div_(s[:, None]).div_(t)
+
+    def sample(
+        self,
+        m: int,
+        n: int,
+        seed: int,
+        *,
+        row_axis: str = "rows",
+        column_axis: str = "columns",
+        smoothing: float = 0.0,
+    ) -> Tensor:
+        """Draw an m x n array of the fitted law, float64.
+
+        Units are drawn with replacement from the fitted ones. With `smoothing` h in (0, 1] a drawn latent z becomes
+        mean + (1 - h^2)^(1/2) (z - mean) + h g, g normal with the covariance of the fitted latents: the first two
+        moments stay, and no two units are alike. The residual is drawn anew from its quantiles.
+
+        Args:
+            m: rows.
+            n: columns.
+            seed: root of the streams.
+            row_axis: name of the stream that draws the row units. Fits of matrices that share an axis, given one name
+                for it, draw the same units: neuron i of gate and up is row i, and column i of down.
+            column_axis: name of the stream that draws the column units.
+            smoothing: h.
+
+        Raises:
+            LawError: m or n is not positive, or h is not in [0, 1].
+        """
+        rows = _draw(self.rows, m, seed, row_axis, smoothing)
+        columns = _draw(self.columns, n, seed, column_axis, smoothing)
+        mean = self.kernel(rows, columns)
+        noise = self.residual.sample((m, n), generator(seed, "fitted law", "residual", row_axis, column_axis))
+        return mean + rows[:, -1:].exp() * columns[:, -1].exp() * noise
+
+
+def _draw(units: Units, count: int, seed: int, axis: str, smoothing: float) -> Tensor:
+    """Draw latents (count, r + 1) from fitted units."""
+    if count < 1 or not 0 <= smoothing <= 1:
+        found = f"{count} units with smoothing {smoothing}"
+        raise LawError(found, "at least one unit and smoothing in [0, 1]", "change them")
+    stream = generator(seed, "fitted law", "units", axis)
+    drawn = units.latents[torch.randint(len(units.latents), (count,), generator=stream)]
+    if not smoothing:
+        return drawn
+    mean = units.latents.mean(dim=0)
+    centred = units.latents - mean
+    # An average of the fitted latents with normal weights has their covariance, whatever its rank.
+    weights = torch.randn(count, len(centred), generator=stream, dtype=torch.float64) / math.sqrt(len(centred))
+    return mean + math.sqrt(1 - smoothing**2) * (drawn - mean) + smoothing * weights @ centred
+
+
+def fit_rc(W: Tensor, *, max_rank: int | None = None, held_out: float = 0.1, seed: int = 0) -> RCFit:
+    """Fit a row-column law to a matrix W (m, n).
+
+    Row and column scales are those of the residual; in the scale where its noise is white, the singular values y (in
+    units of noise q^(1/2), beta = p / q the shorter over the longer side) are shrunk to
+    ((y^2 - beta - 1)^2 - 4 beta)^(1/2) / y, optimal in the Frobenius norm, where they stand out of the noise, and to 0
+    elsewhere; the noise comes from the median of the others. Scales and mean are iterated until the rank stands still.
+    Cost: some ten times that of a `spectrum`.
+
+    Args:
+        W: (m, n), m and n at least 4.
+        max_rank: keep at most so many directions.
+        held_out: share of the entries on which a second fit, blind to them, is scored.
+        seed: chooses these entries.
+
+    Raises:
+        ShapeError: not a matrix, or fewer than four rows or columns.
+        UsageError: a share that is not in (0, 1/2], or a negative rank.
+        NumericsError: an entry is not finite.
+
+    Source: Gavish and Donoho, arXiv 1405.7511 (shrinkage), arXiv 1305.5870 (noise from the median).
+    """
+    if W.ndim != 2 or min(W.shape) < 4:
+        raise ShapeError(f"a matrix of shape {tuple(W.shape)}", "(m, n) with m, n >= 4", "fit one matrix at a time")
+    if not 0 < held_out <= 0.5 or (max_rank is not None and max_rank < 0):
+        found = f"a held-out share of {held_out} and a rank of at most {max_rank}"
+        raise UsageError(found, "a share in (0, 1/2] and a rank >= 0", "change them")
+    W = require_finite("the matrix", W)
+    W = W if W.dtype in (torch.float32, torch.float64) else W.float()
+    most = min(W.shape) // 2 if max_rank is None else min(max_rank, min(W.shape) // 2)
+    parts = _fit(W, most)
+    some = _some_entries(parts.standardised(W), seed)
+    total = float(W.double().square().sum())
+    goodness = Goodness(
+        explained=1 - float(parts.residual(W).double().square().sum()) / total if total else 0.0,
+        held_out=_predicted(W, most, held_out, seed),
+        kolmogorov=distance_to_normal(some),
+        excess_kurtosis=float(excess_kurtosis(some)),
+    )
+    rows, columns = (
+        Units.sampled(torch.cat([factor, scale.log()[:, None]], dim=1).cpu())
+        for factor, scale in ((parts.left, parts.row_scale), (parts.right, parts.column_scale))
+    )
+    return RCFit(rows, columns, ResidualLaw.of(some.cpu()), goodness)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Factors (m, r) and (n, r) of the mean, scales (m,) and (n,) of the residual, all float64."""
+
+    left: Tensor
+    right: Tensor
+    row_scale: Tensor
+    column_scale: Tensor
+
+    def mean(self) -> Tensor:
+        """Return the mean, (m, n)."""
+        return self.left @ self.right.T
+
+    def residual(self, W: Tensor) -> Tensor:
+        """Return W - mean, in the dtype of W, with one allocation."""
+        return torch.addmm(W, self.left.to(W), self.right.to(W).T, alpha=-1)
+
+    def standardised(self, W: Tensor) -> Tensor:
+        """Return (W - mean) / (s t), in the dtype of W."""
+        return self.residual(W).div_(self.row_scale.to(W)[:, None]).div_(self.column_scale.to(W))
+
+
+def _fit(W: Tensor, most: int) -> _Parts:
+    """Alternate between the scales of the residual and the mean that stands out of it, until the rank stands still."""
+    m, n = W.shape
+    floor = max(_ROUNDING * float(W.double().square().mean().sqrt()), _TINY)
+    empty = [torch.zeros(size, 0, dtype=torch.float64, device=W.device) for size in (m, n)]
+    parts = _Parts(empty[0], empty[1], *(torch.ones(size, dtype=torch.float64, device=W.device) for size in (m, n)))
+    for _ in range(_MOST_ROUNDS):
+        before = parts.left.shape[1]
+        s, t = _scales(parts.residual(W))
+        left, values, right = _shrunk((W / s.to(W)[:, None]).div_(t.to(W)), most)
+        roots = values.sqrt()
+        parts = _Parts(s[:, None] * left * roots, t[:, None] * right * roots, s, t)
+        if left.shape[1] == before:
+            break
+    # The level is split evenly between the two scales; the residual that it leaves has mean square 1.
+    level = max(float(parts.standardised(W).double().square().mean().sqrt()), floor)
+    return _Parts(parts.left, parts.right, math.sqrt(level) * s, math.sqrt(level) * t)
+
+
+def _scales(R: Tensor) -> tuple[Tensor, Tensor]:
+    """Return row and column scales of a residual; later passes weight entries by what earlier ones found.
+
+    R is overwritten.
+    """
+    scales = [torch.ones(size, dtype=torch.float64, device=R.device) for size in R.shape]
+    for _ in range(_PASSES):
+        s, t = (variances.sqrt().clamp_min(_ROUNDING) for variances in estimated_variances(R))
+        R.div_(s.to(R)[:, None]).div_(t.to(R))
+        scales = [scales[0] * s, scales[1] * t]
+    return scales[0], scales[1]
+
+
+def _shrunk(X: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the singular triples of X that stand out of white noise, shrunk: (m, r), (r,) and (n, r)."""
+    m, n = X.shape
+    p, q = min(m, n), max(m, n)
+    eigenvalues, vectors = np.linalg.eigh(smaller_gram(X).cpu().numpy())
+    s = np.sqrt(eigenvalues[::-1].clip(0))
+    unit = math.sqrt(float(white_edge(m, n).quantile(FALSE_OUTLIER)))
+    rank = 0
+    while True:
+        median = float(np.median(s[rank:])) / math.sqrt((q - rank) * marchenko_pastur_median((p - rank) / (q - rank)))
+        noise = max(median, _ROUNDING * s[0])
+        grown = min(max(rank, int((s > unit * noise).sum())), most)
+        if grown == rank:
+            break
+        rank = grown
+    y = s[:rank] / max(noise * math.sqrt(q), _TINY)
+    values = s[:rank] * np.sqrt((y**2 - p / q - 1) ** 2 - 4 * p / q) / y**2
+    short = torch.from_numpy(vectors[:, ::-1][:, :rank].copy()).to(X.device)
+    tall = X if m >= n else X.T
+    long = (tall @ short.to(X)).double() / torch.from_numpy(s[:rank].copy()).to(X.device)
+    left, right = (long, short) if m >= n else (short, long)
+    return left, torch.from_numpy(values).to(X.device), right
+
+
+def _predicted(W: Tensor, most: int, share: float, seed: int) -> float:
+    """Return the share of the sum of squares of entries left out that a fit without them explains."""
+    stream = generator(seed, "fitted law", "held out")
+    kept = (torch.rand(W.shape, generator=stream) >= share).to(W.device)
+    blind = _fit(W * kept, most)
+    # Entries that are left out count as 0 at first, so that the fit sees (1 - share) of the mean; then as the fit says.
+    guess = replace(blind, left=blind.left / (1 - share))
+    for _ in range(_REFITS if guess.left.shape[1] else 0):
+        guess = _fit(torch.where(kept, W, guess.mean().to(W)), most)
+    total = W[~kept].double().square().sum()
+    missed = guess.residual(W)[~kept].double().square().sum()
+    return float(1 - missed / total) if total > 0 else 0.0
+
+
+def _some_entries(residual: Tensor, seed: int) -> Tensor:
+    """Return all entries, or a random million of a larger matrix: enough for its quantiles."""
+    flat = residual.flatten()
+    if flat.numel() <= _MOST_SORTED:
+        return flat
+    stream = generator(seed, "fitted law", "entries")
+    return flat[torch.randint(flat.numel(), (_MOST_SORTED,), generator=stream).to(flat.device)]
