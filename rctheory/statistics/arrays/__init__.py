@@ -1,12 +1,25 @@
 """Statistics of row-column exchangeable arrays (..., m, n): tests, intervals, regimes."""
 
+from rctheory.statistics.arrays.components import Components, components, mean_effects
 from rctheory.statistics.arrays.correlations import Correlation, between_correlations, within_correlations
+from rctheory.statistics.arrays.four_cycle import interaction
+from rctheory.statistics.arrays.helmert import interaction_normal
 from rctheory.statistics.arrays.outcome import ArrayTest, AxisName
+from rctheory.statistics.arrays.regimes import Regime, classify
+from rctheory.statistics.arrays.scales import scale_effects
 
 __all__ = [
     "ArrayTest",
     "AxisName",
+    "Components",
     "Correlation",
+    "Regime",
     "between_correlations",
+    "classify",
+    "components",
+    "interaction",
+    "interaction_normal",
+    "mean_effects",
+    "scale_effects",
     "within_correlations",
 ]
