@@ -16,8 +16,9 @@ from torch import Tensor
 from rctheory.errors import LawError, ShapeError, UsageError
 from rctheory.measures.kernels import SeparableKernel, leading
 from rctheory.measures.laws import Units
-from rctheory.measures.residuals import ResidualLaw, distance_to_normal, excess_kurtosis
+from rctheory.measures.residuals import ResidualLaw
 from rctheory.numerics import generator, require_finite
+from rctheory.statistics.arrays.residuals import distance_to_normal, excess_kurtosis
 from rctheory.statistics.spectrum import FALSE_OUTLIER, marchenko_pastur_median, smaller_gram
 from rctheory.statistics.variance_profile import estimated_variances, white_edge
 
@@ -178,7 +179,7 @@ def fit_rc(W: Tensor, *, max_rank: int | None = None, held_out: float = 0.1, see
     goodness = Goodness(
         explained=1 - float(parts.residual(W).double().square().sum()) / total if total else 0.0,
         held_out=_predicted(W, most, held_out, seed),
-        kolmogorov=distance_to_normal(some),
+        kolmogorov=float(distance_to_normal(some)),
         excess_kurtosis=float(excess_kurtosis(some)),
     )
     rows, columns = (

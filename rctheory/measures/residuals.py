@@ -58,21 +58,3 @@ def _moments(levels: Tensor, quantiles: Tensor) -> tuple[Tensor, Tensor]:
     mean = (masses * (low + high)).sum() / 2
     low, high = low - mean, high - mean
     return mean, (masses * (low.square() + low * high + high.square())).sum() / 3
-
-
-def distance_to_normal(values: Tensor) -> float:
-    """Return the Kolmogorov distance sup |F - Phi| of a sample of any shape to the standard normal law."""
-    ordered = values.detach().flatten().sort().values.double()
-    n = len(ordered)
-    heights = torch.special.ndtr(ordered)
-    grid = torch.arange(n + 1, dtype=torch.float64, device=ordered.device) / n
-    return float(torch.maximum((grid[1:] - heights).max(), (heights - grid[:-1]).max()))
-
-
-def excess_kurtosis(values: Tensor) -> Tensor:
-    """Return E z^4 / (E z^2)^2 - 3 over the last dimension of samples of mean zero, (...): 0 for a normal law.
-
-    A sample of zeros has none: 0.
-    """
-    squares = values.double().square()
-    return torch.nan_to_num(squares.square().mean(dim=-1) / squares.mean(dim=-1).square() - 3, nan=0.0)

@@ -9,6 +9,7 @@ Here log z is convex in log t, and the edge of the bulk is its minimum. White no
 t = (mn)^(1/2), which is the edge (m^(1/2) + n^(1/2))^2 of Marchenko and Pastur.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -56,6 +57,13 @@ def tracy_widom_quantile(probability: float) -> float:
     if not 0 < probability < 1:
         raise UsageError(f"probability {probability} of a quantile", "a number inside (0, 1)", "choose another level")
     return float(stats.gamma.ppf(probability, 46.446, loc=-9.84801, scale=0.186054))
+
+
+def white_edge(m: int, n: int) -> Edge:
+    """Return the bulk edge of W W^T for m x n entries of variance 1 (Marchenko-Pastur; Johnstone's scale)."""
+    root, inverse = math.sqrt(m) + math.sqrt(n), 1 / math.sqrt(m) + 1 / math.sqrt(n)
+    location, scale = (torch.tensor(value, dtype=torch.float64) for value in (root**2, root * inverse ** (1 / 3)))
+    return Edge(location, scale)
 
 
 def separable_edge(rows: Tensor, columns: Tensor) -> Edge:

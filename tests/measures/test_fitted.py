@@ -10,7 +10,7 @@ from scipy import stats
 
 from rctheory.errors import LawError, NumericsError, ShapeError, UsageError
 from rctheory.measures import RCFit, ResidualLaw, fit_rc
-from rctheory.measures.residuals import distance_to_normal, excess_kurtosis
+from rctheory.statistics.arrays.residuals import excess_kurtosis
 from tests.helpers import SEEDS, stream
 
 M, N, RANK = 200, 300, 3
@@ -159,12 +159,6 @@ def test_a_residual_law_keeps_the_shape() -> None:
     drawn = law.sample((200_000,), stream(1))
     assert stats.ks_2samp(drawn.numpy(), (sample / sample.std()).numpy()).pvalue > 1e-9
     assert float(excess_kurtosis(drawn)) == pytest.approx(float(excess_kurtosis(sample)), rel=0.25)
-
-
-def test_the_kolmogorov_distance_is_that_of_scipy() -> None:
-    for values in (torch.randn(1000, generator=stream(0)), torch.zeros(5), torch.linspace(-9, 1, 20)):
-        want = stats.kstest(values.double().numpy(), "norm").statistic
-        assert distance_to_normal(values) == pytest.approx(want, abs=1e-12)
 
 
 def test_bad_input_is_refused(planted: tuple[dict[str, torch.Tensor], RCFit]) -> None:

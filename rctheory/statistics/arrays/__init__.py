@@ -6,6 +6,7 @@ from rctheory.statistics.arrays.four_cycle import interaction
 from rctheory.statistics.arrays.helmert import interaction_normal
 from rctheory.statistics.arrays.outcome import ArrayTest, AxisName
 from rctheory.statistics.arrays.regimes import Regime, classify
+from rctheory.statistics.arrays.residuals import ResidualDiagnostics, residual_diagnostics
 from rctheory.statistics.arrays.scales import scale_effects
 
 __all__ = [
@@ -14,12 +15,14 @@ __all__ = [
     "Components",
     "Correlation",
     "Regime",
+    "ResidualDiagnostics",
     "between_correlations",
     "classify",
     "components",
     "interaction",
     "interaction_normal",
     "mean_effects",
+    "residual_diagnostics",
     "scale_effects",
     "within_correlations",
 ]

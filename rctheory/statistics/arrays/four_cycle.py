@@ -55,7 +55,7 @@ def interaction(W: Tensor, *, seed: int, flips: int | None = None) -> ArrayTest:
         torch.stack(_flip_test(double_contrasts(arrays[part.start : part.stop], seed), seed, flips))
         for part in batches(arrays)
     ]
-    z, p_value, effect = torch.cat(outcomes, dim=-1).unflatten(-1, W.shape[:-2])
+    z, p_value, effect = torch.cat(outcomes, dim=-1).reshape(-1, *W.shape[:-2])
     return ArrayTest(z, p_value, effect, CONSTANT if bool(p_value.isnan().any()) else "")
 
 

@@ -53,7 +53,7 @@ def interaction_normal(W: Tensor) -> ArrayTest:
         p_value = upper_tail(z, torch.full_like(z, 4 * (M + N - 4) / sqrt(cells)))
         p_value = torch.where(_not_normal(array), torch.nan, p_value)
         outcomes.append(torch.stack([z, p_value, share_of_variance(total / cells, square)]))
-    z, p_value, effect = torch.cat(outcomes, dim=-1).unflatten(-1, W.shape[:-2])
+    z, p_value, effect = torch.cat(outcomes, dim=-1).reshape(-1, *W.shape[:-2])
     return ArrayTest(z, p_value, effect, NOT_NORMAL if bool(p_value.isnan().any()) else "")
 
 
