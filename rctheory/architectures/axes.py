@@ -18,6 +18,8 @@ class Role(StrEnum):
     HEAD_DIM = "head_dim"
     VOCABULARY = "vocabulary"
     POSITION = "position"
+    EXPERT = "expert"
+    CHANNEL = "channel"
     FIXED = "fixed"
 
 
@@ -39,10 +41,11 @@ class Axis:
         averaged: a growing axis, integrated against a probability; else it is fixed and summed.
         scope: one axis in the model, or one in each layer.
         parent: the axis inside whose units this one is permuted; None for an outermost axis.
+        shared: it may stand inside other axes without a parent, because all of their units share its order.
 
     Raises:
-        LawError: averaged but not exchangeable (there is no law to integrate against), or another scope than
-            its parent.
+        LawError: averaged but not exchangeable (there is no law to integrate against), another scope than its parent,
+            or shared and a parent.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Axis:
     averaged: bool = False
     scope: Scope = Scope.MODEL
     parent: "Axis | None" = None
+    shared: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what defines no law."""
@@ -60,6 +64,9 @@ class Axis:
         if self.parent is not None and self.parent.scope != self.scope:
             found = f"axis {self.name} has scope {self.scope}, its parent {self.parent.name} {self.parent.scope}"
             raise LawError(found, "one scope", "give both the same scope")
+        if self.parent is not None and self.shared:
+            found = f"axis {self.name} is shared and has parent {self.parent.name}"
+            raise LawError(found, "one order for all units, or one in each unit of the parent", "declare one of them")
 
     @property
     def path(self) -> str:

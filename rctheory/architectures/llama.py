@@ -1,6 +1,11 @@
-"""The Llama family: grouped-query attention with rotary positions, SwiGLU, RMSNorm, a head tied or not."""
+"""The Llama family: grouped-query attention with rotary positions, gated feed-forward maps, RMSNorm.
+
+Llama (rotary scaling changes no tensor), Mistral, Qwen2, Qwen3, Gemma and Mixtral are one declaration with a few
+switches.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rctheory.architectures.configs import REMEDY, read_flag, read_whole
@@ -13,65 +18,148 @@ HEAD = Axis("head", Role.HEAD, exchangeable=True, averaged=True, scope=Scope.LAY
 # All queries of a group meet its one key, and all read its one value: both inner axes belong to the group.
 KEY_DIM = Axis("key_dim", Role.HEAD_DIM, exchangeable=False, scope=Scope.LAYER, parent=GROUP)
 VALUE_DIM = Axis("value_dim", Role.HEAD_DIM, exchangeable=True, scope=Scope.LAYER, parent=GROUP)
+# Where one norm serves all heads of a layer, they share the order of its gain.
+NORMED_KEY_DIM = Axis("key_dim", Role.HEAD_DIM, exchangeable=False, scope=Scope.LAYER, shared=True)
+EXPERT = Axis("expert", Role.EXPERT, exchangeable=True, scope=Scope.LAYER)
+EXPERT_FFN = Axis("ffn", Role.HIDDEN, exchangeable=True, averaged=True, scope=Scope.LAYER, parent=EXPERT)
 
-QUERY_ROWS: Nest = (GROUP, HEAD, KEY_DIM)
-KEY_ROWS: Nest = (GROUP, KEY_DIM)
-VALUE_ROWS: Nest = (GROUP, VALUE_DIM)
-HEAD_OUTPUTS: Nest = (GROUP, HEAD, VALUE_DIM)
+BLOCK = "model.layers.{layer}."
+
+
+@dataclass(frozen=True)
+class Features:
+    """What tells the members of the family apart.
+
+    Args:
+        tied: the head is the embedding; nothing is stored for it.
+        query_bias: queries, keys and values have biases.
+        output_bias: the output projection of attention has a bias.
+        mlp_bias: the three feed-forward projections have biases.
+        head_norms: queries and keys of every head are normed, with one gain for all heads.
+        experts: several feed-forward maps, of which a router picks some for each token.
+        gguf: GGUF names are declared.
+    """
+
+    tied: bool
+    query_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    head_norms: bool = False
+    experts: bool = False
+    gguf: bool = False
 
 
 def llama(*, tied: bool, attention_bias: bool = False, mlp_bias: bool = False) -> Architecture:
     """Declare the tensors of a Llama model.
 
+    Args:
+        tied: the head is the embedding.
+        attention_bias: the four attention projections have biases.
+        mlp_bias: the three feed-forward projections have biases.
+    """
+    return decoder("llama", Features(tied, attention_bias, attention_bias, mlp_bias, gguf=True))
+
+
+def decoder(name: str, features: Features) -> Architecture:
+    """Declare the tensors of a member of the family.
+
     Rotary positions pair key coordinates (j, j + head_dim/2), so the key axis is not exchangeable; values are read
     linearly, so theirs is.
 
     Args:
-        tied: the head is the embedding; nothing is stored for it.
-        attention_bias: the four attention projections have biases.
-        mlp_bias: the three feed-forward projections have biases.
+        name: its `model_type`.
+        features: its switches.
     """
-    residual, ffn = (RESIDUAL,), (FFN,)
-    head = () if tied else (TensorSpec("lm_head.weight", ((VOCABULARY,), residual), Stored("output.weight")),)
+    residual, vocabulary = (RESIDUAL,), (VOCABULARY,)
+    specs = (
+        TensorSpec("model.embed_tokens.weight", (vocabulary, residual), Stored("token_embd.weight")),
+        _gain("input_layernorm", "attn_norm", residual),
+        *_attention(features),
+        _gain("post_attention_layernorm", "ffn_norm", residual),
+        *(_experts() if features.experts else _feed_forward(bias=features.mlp_bias)),
+        TensorSpec("model.norm.weight", (residual,), Stored("output_norm.weight")),
+        *(() if features.tied else (TensorSpec("lm_head.weight", (vocabulary, residual), Stored("output.weight")),)),
+    )
     return Architecture(
-        "llama",
-        (
-            TensorSpec("model.embed_tokens.weight", ((VOCABULARY,), residual), Stored("token_embd.weight")),
-            _gain("input_layernorm", "attn_norm"),
-            *_linear("self_attn.q_proj", "attn_q", QUERY_ROWS, residual, attention_bias, interleaved=True),
-            *_linear("self_attn.k_proj", "attn_k", KEY_ROWS, residual, attention_bias, interleaved=True),
-            *_linear("self_attn.v_proj", "attn_v", VALUE_ROWS, residual, attention_bias),
-            *_linear("self_attn.o_proj", "attn_output", residual, HEAD_OUTPUTS, attention_bias),
-            _gain("post_attention_layernorm", "ffn_norm"),
-            *_linear("mlp.gate_proj", "ffn_gate", ffn, residual, mlp_bias),
-            *_linear("mlp.up_proj", "ffn_up", ffn, residual, mlp_bias),
-            *_linear("mlp.down_proj", "ffn_down", residual, ffn, mlp_bias),
-            TensorSpec("model.norm.weight", (residual,), Stored("output_norm.weight")),
-            *head,
-        ),
-        buffers=("model.layers.{layer}.self_attn.rotary_emb.inv_freq", "rope_freqs.weight"),  # rotary frequencies
-        twins={"lm_head.weight": "model.embed_tokens.weight"} if tied else {},
+        name,
+        specs if features.gguf else tuple(replace(spec, gguf=None) for spec in specs),
+        buffers=(f"{BLOCK}self_attn.rotary_emb.inv_freq", "rope_freqs.weight"),  # rotary frequencies
+        twins={"lm_head.weight": "model.embed_tokens.weight"} if features.tied else {},
         prefix="model.",
     )
 
 
-def _gain(name: str, gguf: str) -> TensorSpec:
+def _attention(features: Features) -> tuple[TensorSpec, ...]:
+    """Declare the four projections of attention and the norms of its heads."""
+    key_dim = NORMED_KEY_DIM if features.head_norms else KEY_DIM
+    residual, bias = (RESIDUAL,), features.query_bias
+    return (
+        *_linear("self_attn.q_proj", "attn_q", (GROUP, HEAD, key_dim), residual, bias, pairs=True),
+        *_linear("self_attn.k_proj", "attn_k", (GROUP, key_dim), residual, bias, pairs=True),
+        *_linear("self_attn.v_proj", "attn_v", (GROUP, VALUE_DIM), residual, bias),
+        *(_gain(f"self_attn.{n}_norm", f"attn_{n}_norm", (key_dim,)) for n in ("q", "k") if features.head_norms),
+        *_linear("self_attn.o_proj", "attn_output", residual, (GROUP, HEAD, VALUE_DIM), features.output_bias),
+    )
+
+
+def _feed_forward(*, bias: bool) -> tuple[TensorSpec, ...]:
+    """Declare one gated feed-forward map."""
+    residual, ffn = (RESIDUAL,), (FFN,)
+    return (
+        *_linear("mlp.gate_proj", "ffn_gate", ffn, residual, bias),
+        *_linear("mlp.up_proj", "ffn_up", ffn, residual, bias),
+        *_linear("mlp.down_proj", "ffn_down", residual, ffn, bias),
+    )
+
+
+def _experts() -> tuple[TensorSpec, ...]:
+    """Declare the router, and the gated feed-forward maps of all experts as one: every expert is stored apart."""
+    moe, residual, units = f"{BLOCK}block_sparse_moe", (RESIDUAL,), (EXPERT, EXPERT_FFN)
+    shapes: dict[str, tuple[int, tuple[Nest, ...]]] = {
+        "w1": (0, (units, residual)),
+        "w3": (0, (units, residual)),
+        "w2": (1, (residual, units)),
+    }
+    return (
+        TensorSpec(f"{moe}.gate.weight", ((EXPERT,), residual)),
+        *(
+            TensorSpec(f"{moe}.experts.{n}.weight", nests, stored=Stored(f"{moe}.experts.{{expert}}.{n}.weight", split))
+            for n, (split, nests) in shapes.items()
+        ),
+    )
+
+
+def _gain(name: str, gguf: str, stream: Nest) -> TensorSpec:
     """Declare the gain of a norm in each layer."""
-    return TensorSpec(f"model.layers.{{layer}}.{name}.weight", ((RESIDUAL,),), Stored(f"blk.{{layer}}.{gguf}.weight"))
+    return TensorSpec(f"{BLOCK}{name}.weight", (stream,), Stored(f"blk.{{layer}}.{gguf}.weight"))
 
 
 def _linear(
-    name: str, gguf: str, rows: Nest, columns: Nest, bias: bool, *, interleaved: bool = False
+    name: str, gguf: str, rows: Nest, columns: Nest, bias: bool, *, pairs: bool = False
 ) -> tuple[TensorSpec, ...]:
     """Declare the matrix of a projection in each layer, and its bias where it has one."""
-    stored, short = f"model.layers.{{layer}}.{name}", f"blk.{{layer}}.{gguf}"
-    weight = TensorSpec(f"{stored}.weight", (rows, columns), Stored(f"{short}.weight", pairs=interleaved))
-    offset = TensorSpec(f"{stored}.bias", (rows,), Stored(f"{short}.bias", pairs=interleaved))
+    short = f"blk.{{layer}}.{gguf}"
+    weight = TensorSpec(f"{BLOCK}{name}.weight", (rows, columns), Stored(f"{short}.weight", pairs=pairs))
+    offset = TensorSpec(f"{BLOCK}{name}.bias", (rows,), Stored(f"{short}.bias", pairs=pairs))
     return (weight, offset) if bias else (weight,)
 
 
+def _features(config: Mapping[str, Any]) -> Features:
+    """Return the switches that a configuration sets, and those that its member of the family has once and for all."""
+    member = config["model_type"]
+    tied = read_flag(config, "tie_word_embeddings", default=member == "gemma")
+    if member in ("mistral", "mixtral"):
+        return Features(tied, experts=member == "mixtral")
+    if member == "qwen2":
+        return Features(tied, query_bias=True)
+    bias = read_flag(config, "attention_bias", default=False)
+    if member == "llama":
+        return Features(tied, bias, bias, read_flag(config, "mlp_bias", default=False), gguf=True)
+    return Features(tied, bias, bias, head_norms=member == "qwen3")
+
+
 def layout_from_config(config: Mapping[str, Any]) -> Layout:
-    """Return the layout that a Hugging Face `config.json` of `model_type` llama describes.
+    """Return the layout that a Hugging Face `config.json` of a `model_type` of the family describes.
 
     Raises:
         CheckpointError: a size is missing or is no whole number, or heads do not divide into groups.
@@ -85,21 +173,18 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
         found = f"hidden_size = {residual} and num_attention_heads = {heads} without head_dim"
         raise CheckpointError(found, "a whole number of coordinates in each head", "add head_dim to the configuration")
     head_dim = read_whole(config, "head_dim", default=residual // heads)
-    architecture = llama(
-        tied=read_flag(config, "tie_word_embeddings", default=False),
-        attention_bias=read_flag(config, "attention_bias", default=False),
-        mlp_bias=read_flag(config, "mlp_bias", default=False),
-    )
+    features = _features(config)
     sizes = {
-        "residual": residual,
-        "vocabulary": read_whole(config, "vocab_size"),
-        "ffn": read_whole(config, "intermediate_size"),
-        "group": groups,
-        "head": heads // groups,
-        "key_dim": head_dim,
-        "value_dim": head_dim,
+        RESIDUAL.name: residual,
+        VOCABULARY.name: read_whole(config, "vocab_size"),
+        FFN.name: read_whole(config, "intermediate_size"),
+        GROUP.name: groups,
+        HEAD.name: heads // groups,
+        KEY_DIM.name: head_dim,
+        VALUE_DIM.name: head_dim,
+        **({EXPERT.name: read_whole(config, "num_local_experts")} if features.experts else {}),
     }
-    return architecture.layout(sizes, read_whole(config, "num_hidden_layers"))
+    return decoder(config["model_type"], features).layout(sizes, read_whole(config, "num_hidden_layers"))
 
 
 def config_from_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A declaration is all that an operator needs to know of a model. A tensor dimension is a *nest* of axes, outermost
 first: the rows of a query projection are `(GROUP, HEAD, KEY_DIM)`. An axis may have a *parent*, inside which it is
-permuted: one permutation for each unit of the parent, the same for every other axis of the nest.
+permuted: one permutation for each unit of the parent, the same for every other axis of the nest. A *shared* axis has
+none: one permutation for all units of whatever it is nested in.
 """
 
 from collections.abc import Mapping
@@ -69,7 +70,8 @@ class TensorSpec:
         """Check one axis against those outside of it."""
         if axis in outer:
             raise LawError(f"{where} runs over {axis.name} twice", "each axis once", "remove one")
-        if (axis.parent is None) != (not outer) or (axis.parent is not None and axis.parent not in outer):
+        misplaced = bool(outer) and not axis.shared if axis.parent is None else axis.parent not in outer
+        if misplaced:
             parent = "no parent" if axis.parent is None else f"parent {axis.parent.name}"
             found = f"{where} nests {axis.name} ({parent}) inside {[a.name for a in outer]}"
             raise LawError(found, "every inner axis to stand inside its parent", "order the nest outermost first")

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -42,6 +43,43 @@ BERT = {
 }
 LARGE_BERT = {"hidden_size": 20, "num_attention_heads": 4, "intermediate_size": 14, "num_hidden_layers": 1}
 
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": VOCABULARY,
+    "num_hidden_layers": 2,
+    "hidden_size": 16,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 10,
+    "max_position_embeddings": POSITIONS,
+}
+LARGE_LLAMA = {
+    "hidden_size": 24,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "intermediate_size": 14,
+    "num_hidden_layers": 1,
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 4,
+}
+NEOX = {
+    "model_type": "gpt_neox",
+    "vocab_size": VOCABULARY,
+    "num_hidden_layers": 2,
+    "hidden_size": 24,
+    "num_attention_heads": 3,
+    "intermediate_size": 10,
+    "max_position_embeddings": POSITIONS,
+    "rotary_pct": 0.5,
+}
+LARGE_NEOX = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 14, "num_hidden_layers": 1}
+
 FAMILIES = {
     "gpt2": Family(
         "GPT2LMHeadModel",
@@ -55,6 +93,28 @@ FAMILIES = {
     ),
     "bert": Family("BertForPreTraining", BERT, LARGE_BERT),
     "bert untied": Family("BertForPreTraining", BERT | {"tie_word_embeddings": False}, LARGE_BERT),
+    "llama": Family("LlamaForCausalLM", LLAMA | {"attention_bias": True, "mlp_bias": True}, LARGE_LLAMA),
+    "llama 3.1 tied": Family(
+        "LlamaForCausalLM", LLAMA | {"tie_word_embeddings": True, "rope_parameters": LLAMA3_ROPE}, LARGE_LLAMA
+    ),
+    "mistral": Family("MistralForCausalLM", LLAMA | {"model_type": "mistral", "head_dim": 6}, LARGE_LLAMA),
+    "qwen2": Family("Qwen2ForCausalLM", LLAMA | {"model_type": "qwen2"}, LARGE_LLAMA),
+    "qwen3": Family("Qwen3ForCausalLM", LLAMA | {"model_type": "qwen3", "head_dim": 6}, LARGE_LLAMA | {"head_dim": 8}),
+    "gemma": Family("GemmaForCausalLM", LLAMA | {"model_type": "gemma", "head_dim": 6}, LARGE_LLAMA),
+    "mixtral": Family(
+        "MixtralForCausalLM",
+        LLAMA | {"model_type": "mixtral", "num_local_experts": 3},
+        LARGE_LLAMA | {"num_local_experts": 4},
+    ),
+    "gpt_neox": Family("GPTNeoXForCausalLM", NEOX, LARGE_NEOX),
+    "gpt_neox all rotary": Family(
+        "GPTNeoXForCausalLM", NEOX | {"rotary_pct": 1.0, "use_parallel_residual": False}, LARGE_NEOX
+    ),
+    "gpt_neox unbiased": Family(
+        "GPTNeoXForCausalLM",
+        NEOX | {"attention_bias": False, "tie_word_embeddings": True, "rotary_pct": 0.25},
+        LARGE_NEOX,
+    ),
 }
 
 
@@ -85,7 +145,7 @@ def build(model: str, config: dict[str, Any]) -> nn.Module:
 
     entries = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None} | config
     of_model = transformers.AutoConfig.for_model(entries.pop("model_type"), **entries)
-    of_model._attn_implementation = "sdpa"
+    of_model._attn_implementation, of_model._experts_implementation = "sdpa", "eager"  # both work in float64
     return randomise(getattr(transformers, model)(of_model))
 
 
@@ -112,16 +172,41 @@ def logits(model: nn.Module) -> Tensor:
     return torch.cat([value.flatten() for key, value in output.items() if key.endswith("logits")])
 
 
-def save(model: nn.Module, folder: Path) -> Path:
-    """Save a model in float32 as transformers does."""
-    model.float().save_pretrained(folder)
+def save(model: nn.Module, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """Save a model as transformers does."""
+    model.to(dtype).save_pretrained(folder)
     model.double()
     return folder
+
+
+@cache
+def stored_model(name: str) -> tuple[dict[str, Tensor], str, Tensor]:
+    """Return what transformers stores of a model in float64, its configuration, and its outputs when loaded again."""
+    with TemporaryDirectory() as folder:
+        path = save(tiny_model(name), Path(folder), torch.float64)
+        state, config = load_file(path / "model.safetensors"), (path / "config.json").read_text()
+        return state, config, logits(load(name, path))
+
+
+def load(name: str, folder: Path) -> nn.Module:
+    """Load a model of a family in float64 as transformers does; every weight must be there, and none too many."""
+    import transformers
+
+    cls = getattr(transformers, FAMILIES[name].model)
+    model, report = cls.from_pretrained(
+        folder,
+        dtype=torch.float64,
+        attn_implementation="sdpa",
+        experts_implementation="eager",
+        output_loading_info=True,
+    )
+    assert not any(report.values()), report
+    return model.eval()
 
 
 def save_state(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
     """Save a state dict with a configuration of our own."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    save_file({name: tensor.float().contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
     return folder

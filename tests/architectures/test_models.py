@@ -16,7 +16,18 @@ from rctheory.architectures.storage import Naming
 from rctheory.checkpoints.pieces import gather, scatter
 from rctheory.checkpoints.sources import open_checkpoint
 from rctheory.errors import CheckpointError
-from tests.architectures.models import BERT, FAMILIES, build, logits, randomise, save, save_state, tiny_model
+from tests.architectures.models import (
+    BERT,
+    FAMILIES,
+    build,
+    load,
+    logits,
+    randomise,
+    save,
+    save_state,
+    stored_model,
+    tiny_model,
+)
 from tests.architectures.relabel import relabel
 
 
@@ -43,35 +54,32 @@ def _axes(*, exchangeable: bool) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_saved_model_has_the_declared_tensors(name: str, large: bool, tmp_path: Path) -> None:
-    model = tiny_model(name, large=large)
-    state = model.state_dict()
-    with open_checkpoint(save(model, tmp_path)) as checkpoint:
+    save(tiny_model(name, large=large), tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    with open_checkpoint(tmp_path) as checkpoint:
         assert checkpoint.layout.architecture == FAMILIES[name].small["model_type"]
         total = 0
         for tensor in checkpoint.layout.tensors.values():
             read = checkpoint.tensor(tensor.name)
             assert read.shape == tensor.shape == checkpoint.tensors[tensor.name].shape
-            assert torch.equal(read, gather(state, tensor.stored).float())
+            assert torch.equal(read, gather(state, tensor.stored))
             small = torch.cat(list(checkpoint.blocks(tensor.name, block_bytes=64)))
             assert torch.equal(read, small)
             total += read.numel()
         # Nothing is read twice and nothing is left out.
-        stored = load_file(tmp_path / "model.safetensors")
         again = checkpoint.layout.buffers | set(checkpoint.layout.twins)
-        assert total == sum(value.numel() for key, value in stored.items() if key not in again)
+        assert total == sum(value.numel() for key, value in state.items() if key not in again)
 
 
 @pytest.mark.parametrize(("name", "axis"), _axes(exchangeable=True))
-def test_relabelling_an_exchangeable_axis_changes_nothing(name: str, axis: str) -> None:
-    before, after = _relabelled(name, axis)
+def test_relabelling_an_exchangeable_axis_changes_nothing(name: str, axis: str, tmp_path: Path) -> None:
+    before, after = _relabelled(name, axis, tmp_path)
     assert (before - after).abs().max() <= 1e-10 * before.abs().max()
 
 
 @pytest.mark.parametrize(("name", "axis"), _axes(exchangeable=False))
-def test_relabelling_an_ordered_axis_changes_the_output(name: str, axis: str) -> None:
-    if axis not in layout_in(name, tiny_model(name).state_dict()).axes:
-        pytest.fail(f"{axis} is not in the checkpoint")
-    before, after = _relabelled(name, axis)
+def test_relabelling_an_ordered_axis_changes_the_output(name: str, axis: str, tmp_path: Path) -> None:
+    before, after = _relabelled(name, axis, tmp_path)
     assert (before - after).abs().max() > 1e-3 * before.abs().max()
 
 
@@ -144,8 +152,7 @@ def test_a_fused_tensor_of_another_width_is_refused(tmp_path: Path) -> None:
 
 
 def test_queries_keys_and_values_lie_side_by_side_in_gpt2() -> None:
-    model = tiny_model("gpt2")
-    state = model.state_dict()
+    state, _, _ = stored_model("gpt2")
     weights = declared(layout_in("gpt2", state), state)
     for kind in ("weight", "bias"):
         thirds = state[f"transformer.h.1.attn.c_attn.{kind}"].split(12, dim=-1)
@@ -177,19 +184,35 @@ def test_a_sequence_of_linear_maps_is_a_perceptron(bias: bool, tmp_path: Path) -
         assert bool((before - after).abs().max() <= 1e-10) is instance.axis.exchangeable
 
 
-def _relabelled(name: str, axis: str) -> tuple[Tensor, Tensor]:
-    """Return the outputs of a model before and after relabelling an axis."""
-    model = tiny_model(name)
-    state = {key: value.clone() for key, value in model.state_dict().items()}
+def test_queries_keys_and_values_lie_in_every_head_of_gpt_neox() -> None:
+    state, _, _ = stored_model("gpt_neox")
+    weights = declared(layout_in("gpt_neox", state), state)
+    for kind in ("weight", "bias"):
+        fused = state[f"gpt_neox.layers.1.attention.query_key_value.{kind}"].unflatten(0, (3, 3, 8))
+        for number, name in enumerate(("query", "key")):
+            for part, columns in (("rotary", slice(0, 4)), ("plain", slice(4, 8))):
+                found = weights[f"gpt_neox.layers.1.attention.{name}.{part}.{kind}"]
+                assert torch.equal(found, fused[:, number, columns].flatten(0, 1))
+        assert torch.equal(weights[f"gpt_neox.layers.1.attention.value.{kind}"], fused[:, 2].flatten(0, 1))
+
+
+def test_experts_of_mixtral_are_joined(tmp_path: Path) -> None:
+    save(tiny_model("mixtral"), tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    moe = "model.layers.1.block_sparse_moe.experts"
+    with open_checkpoint(tmp_path) as checkpoint:
+        for name, dimension in (("w1", 0), ("w3", 0), ("w2", 1)):
+            parts = [state[f"{moe}.{expert}.{name}.weight"] for expert in range(3)]
+            assert torch.equal(checkpoint.tensor(f"{moe}.{name}.weight"), torch.cat(parts, dim=dimension))
+
+
+def _relabelled(name: str, axis: str, folder: Path) -> tuple[Tensor, Tensor]:
+    """Return the outputs of a model before and after relabelling an axis in what it stores."""
+    state, config, before = stored_model(name)
+    state = {key: tensor.clone() for key, tensor in state.items()}
     layout = layout_in(name, state)
-    before = logits(model)
-    weights = declared(layout, state)
-    changed = {key: value.clone() for key, value in state.items()}
-    for key, tensor in relabel(layout, weights, axis, torch.Generator().manual_seed(3)).items():
-        scatter(tensor, layout.place(key, Naming.TRANSFORMERS), changed)
-    changed |= {twin: changed[name] for twin, name in layout.twins.items()}
-    try:
-        model.load_state_dict(changed)
-        return before, logits(model)
-    finally:
-        model.load_state_dict(state)
+    for key, tensor in relabel(layout, declared(layout, state), axis, torch.Generator().manual_seed(3)).items():
+        scatter(tensor, layout.place(key, Naming.TRANSFORMERS), state)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(config)
+    return before, logits(load(name, folder))

@@ -13,7 +13,7 @@ from rctheory.architectures.registry import config_of_gguf, layout_of
 from rctheory.architectures.spec import Architecture, TensorSpec
 from rctheory.architectures.transformer import FFN, RESIDUAL
 from rctheory.errors import CheckpointError, LawError, ShapeError
-from tests.architectures.models import BERT, GPT2
+from tests.architectures.models import BERT, FAMILIES, GPT2, NEOX
 from tests.architectures.toy_llama import SIZES, toy_layout
 
 SMOLLM2 = {
@@ -26,6 +26,8 @@ SMOLLM2 = {
     "num_hidden_layers": 30,
     "tie_word_embeddings": True,
 }
+
+QWEN3, MIXTRAL = FAMILIES["qwen3"].small, FAMILIES["mixtral"].small
 
 
 @given(st.lists(st.integers(1, 50), min_size=3, max_size=7))
@@ -108,6 +110,9 @@ def test_gguf_metadata_gives_the_same_configuration() -> None:
         (GPT2 | {"n_embd": 12, "n_head": 3, "add_cross_attention": True}, "add_cross_attention = True.*without"),
         (BERT | {"hidden_size": 13}, "hidden_size = 13 and num_attention_heads = 3"),
         (BERT | {"type_vocab_size": 0}, "type_vocab_size = 0"),
+        (NEOX | {"rotary_pct": 0.4}, "3 rotary coordinates of 8.*even"),
+        (NEOX | {"rotary_pct": "half"}, "rotary_pct = 'half'.*from 0 to 1"),
+        (MIXTRAL | {"num_local_experts": None}, "num_local_experts = None"),
         ({"model_type": "mlp"}, "widths = None.*at least three"),
         ({"model_type": "mlp", "widths": [3, 4]}, "widths = .3, 4.*at least three"),
         ({"model_type": "mlp", "widths": [3, 4.0, 2]}, "whole numbers"),
@@ -127,6 +132,19 @@ def test_an_axis_without_a_law_is_refused() -> None:
 def test_a_child_in_another_scope_than_its_parent_is_refused() -> None:
     with pytest.raises(LawError, match="one scope"):
         Axis("x", Role.HEAD, exchangeable=True, scope=Scope.MODEL, parent=GROUP)
+
+
+def test_an_axis_with_a_parent_is_not_shared() -> None:
+    with pytest.raises(LawError, match="x is shared and has parent group"):
+        Axis("x", Role.HEAD, exchangeable=True, scope=Scope.LAYER, parent=GROUP, shared=True)
+
+
+def test_a_shared_axis_stands_alone_or_in_any_nest() -> None:
+    layout = layout_of(QWEN3)
+    gain = layout.tensors["model.layers.0.self_attn.q_norm.weight"]
+    assert [i.name for i in gain.nests[0]] == ["layers.0.key_dim"]
+    rows = layout.tensors["model.layers.0.self_attn.q_proj.weight"].nests[0]
+    assert [i.name for i in rows] == ["layers.0.group", "layers.0.group/head", "layers.0.key_dim"]
 
 
 @pytest.mark.parametrize(
