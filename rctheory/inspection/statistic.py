@@ -1,8 +1,8 @@
 """What a statistic over a checkpoint is: what it needs, which rows it returns, and how they are summarised.
 
-A statistic is a small object. A new one is a class here or elsewhere with `measure`, and one entry in
-`registry.STATISTICS`: the command line, the JSON, the tables of the console and the maps of the page follow from its
-`columns`.
+A statistic is a small object. A new one is a class with its `columns` and a method that measures, and one entry in
+`registry.STATISTICS`: the command line, the JSON, the tables of the console and the maps of the page follow from
+its columns.
 """
 
 from abc import ABC, abstractmethod
@@ -168,13 +168,13 @@ class MatrixStatistic(Statistic):
     """A statistic of one whole matrix at a time."""
 
     @abstractmethod
-    def measure(self, matrix: Matrix, options: Options) -> Iterable[Row]:
+    def measure_matrix(self, matrix: Matrix, options: Options) -> Iterable[Row]:
         """Return the rows of one matrix."""
 
 
 class PairStatistic(Statistic):
-    """A statistic of two matrices that share neurons."""
+    """A statistic of two matrices that share neurons; it may be one of single matrices as well."""
 
     @abstractmethod
-    def measure(self, pair: Pair, first: Tensor, second: Tensor, options: Options) -> Iterable[Row]:
+    def measure_pair(self, pair: Pair, first: Tensor, second: Tensor, options: Options) -> Iterable[Row]:
         """Return the rows of one pair; the tensors are those of its two sides, as they are stored."""

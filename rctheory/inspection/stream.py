@@ -15,6 +15,7 @@ from functools import partial
 from math import prod
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from rctheory.architectures.layout import Layout, TensorLayout
@@ -40,10 +41,10 @@ class Progress:
 
 @dataclass
 class Gathered:
-    """What one pass leaves behind: moments by tensor, and the rows of each statistic by the subject's place."""
+    """What one pass leaves behind: moments by tensor, and the rows of each statistic, matrices before pairs."""
 
     moments: dict[str, Moments] = field(default_factory=dict)
-    rows: dict[str, list[tuple[int, tuple[Row, ...]]]] = field(default_factory=dict)
+    rows: dict[str, list[tuple[tuple[int, int], tuple[Row, ...]]]] = field(default_factory=dict)
 
     def of(self, statistic: Statistic) -> tuple[Row, ...]:
         """Return the rows of a statistic in reading order."""
@@ -116,8 +117,8 @@ class _Pass:
         if values is None:
             return
         for statistic in self.of_matrices:
-            measure = partial(statistic.measure, Matrix(tensor, values), self.options)
-            self._store(statistic, place, _guarded(tensor.name, tensor, measure))
+            measure = partial(statistic.measure_matrix, Matrix(tensor, values), self.options)
+            self._store(statistic, (0, place), _guarded(tensor.name, tensor, measure))
         with self.lock:
             completed = []
             if tensor.name in self.waiting:
@@ -147,15 +148,15 @@ class _Pass:
         """Measure two matrices that are both here, then let go of those that no other pair waits for."""
         first, second = (self.held[name] for name in _names(pair))
         for statistic in self.of_pairs:
-            measure = partial(statistic.measure, pair, first, second, self.options)
-            self._store(statistic, number, _guarded(" and ".join(_names(pair)), pair.first.tensor, measure))
+            measure = partial(statistic.measure_pair, pair, first, second, self.options)
+            self._store(statistic, (1, number), _guarded(" and ".join(_names(pair)), pair.first.tensor, measure))
         with self.lock:
             for name in _names(pair):
                 self.waiting[name] -= 1
                 if not self.waiting[name]:
                     del self.held[name]
 
-    def _store(self, statistic: Statistic, place: int, rows: tuple[Row, ...]) -> None:
+    def _store(self, statistic: Statistic, place: tuple[int, int], rows: tuple[Row, ...]) -> None:
         with self.lock:
             self.gathered.rows.setdefault(statistic.name, []).append((place, rows))
 
@@ -184,7 +185,8 @@ def _single_threaded_kernels() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(limits=1):  # the BLAS of NumPy and SciPy has threads of its own
+            yield
     finally:
         torch.set_num_threads(before)
 

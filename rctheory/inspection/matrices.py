@@ -1,0 +1,115 @@
+"""Statistics of one matrix at a time: mean and scale effects, interaction, spectrum."""
+
+from collections.abc import Iterable
+from math import isfinite
+
+from torch import Tensor
+
+from rctheory.inspection.neighbours import short_name
+from rctheory.inspection.statistic import Column, Matrix, MatrixStatistic, Options, Row, Value
+from rctheory.numerics import stream_seed
+from rctheory.statistics.arrays import ArrayTest, AxisName, interaction, mean_effects, scale_effects
+from rctheory.statistics.spectrum import spectrum
+
+SIDES: tuple[AxisName, AxisName] = ("rows", "columns")
+
+
+class Effects(MatrixStatistic):
+    """Do rows, or columns, differ in their means or in their scales?"""
+
+    name = "effects"
+    question = (
+        "Do rows, or columns, have means or scales of their own? The share says how much of the variance of the "
+        "weights (of log|w| for scales) lies between them: 0 is none, 1 all of it."
+    )
+    columns = (
+        Column("mean_p", "p-value of means", "p-value"),
+        Column("mean_share", "share of means"),
+        Column("scale_p", "p-value of scales", "p-value"),
+        Column("scale_share", "share of scales"),
+    )
+
+    def measure_matrix(self, matrix: Matrix, options: Options) -> Iterable[Row]:
+        """Return a row for the rows and one for the columns."""
+        for side in SIDES:
+            means, scales = mean_effects(matrix.values, side), scale_effects(matrix.values, side)
+            values: dict[str, Value] = {
+                "mean_p": number(means.p_value),
+                "mean_share": number(means.effect),
+                "scale_p": number(scales.p_value),
+                "scale_share": number(scales.effect),
+            }
+            yield row_of(matrix, side, values, means.refusal or scales.refusal)
+
+
+class Interaction(MatrixStatistic):
+    """Is a matrix more than row effects, column effects and independent noise?"""
+
+    name = "interaction"
+    question = (
+        "Do rows and columns act together, beyond effects of each alone: is there a kernel m(row, column)? The share "
+        "is how much of the variance it holds if it has one factor, a lower bound where it has several."
+    )
+    columns = (
+        Column("p_value", "p-value", "p-value"),
+        Column("share", "share of the interaction"),
+        Column("z", "z", shown=False),
+    )
+
+    def measure_matrix(self, matrix: Matrix, options: Options) -> Iterable[Row]:
+        """Return one row; the random pairing of rows and columns has a stream of its own for each matrix."""
+        seed = stream_seed(options.seed, "interaction", matrix.layout.name)
+        found: ArrayTest = interaction(matrix.values, seed=seed)
+        values: dict[str, Value] = {
+            "p_value": number(found.p_value),
+            "share": number(found.effect),
+            "z": number(found.statistic),
+        }
+        yield row_of(matrix, "", values, found.refusal)
+
+
+class Spectral(MatrixStatistic):
+    """Directions beyond what noise of the same row and column variances makes."""
+
+    name = "spectrum"
+    question = (
+        "How many directions of a matrix stand out of its noise, and how much of its variance do they hold? Noise of "
+        "the same row and column scales shows an outlier once in a thousand matrices."
+    )
+    columns = (
+        Column("outliers", "outliers", "count"),
+        Column("share", "share of variance in them"),
+        Column("top", "largest singular value / edge"),
+        Column("rank", "rank worth keeping", "count"),
+        Column("stable_rank", "stable rank", shown=False),
+        Column("edge", "edge of the bulk", shown=False),
+        Column("noise", "sd of the noise", shown=False),
+    )
+
+    def measure_matrix(self, matrix: Matrix, options: Options) -> Iterable[Row]:
+        """Return one row."""
+        found = spectrum(matrix.values)
+        edge = number(found.edge)
+        top = number(found.singular_values[..., 0])
+        values: dict[str, Value] = {
+            "outliers": int(found.outliers),
+            "share": number(found.share),
+            "top": top / edge if top is not None and edge else None,
+            "rank": int(found.rank),
+            "stable_rank": number(found.stable_rank),
+            "edge": edge,
+            "noise": number(found.noise),
+        }
+        yield row_of(matrix, "", values)
+
+
+def row_of(matrix: Matrix, part: str, values: dict[str, Value], refusal: str = "") -> Row:
+    """Return a row about a matrix or a part of it."""
+    layout = matrix.layout
+    return Row(layout.name, short_name(layout), layout.layer, part, values, refusal)
+
+
+def number(value: Tensor) -> float | None:
+    """Return a number; None where it is not finite: JSON has no other word for that."""
+    found = float(value)
+    return found if isfinite(found) else None
