@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from rctheory.architectures import bert, gpt2, gpt_neox, llama, mlp
+from rctheory.architectures import bert, convnet, gpt2, gpt_neox, llama, mlp, residual_mlp
 from rctheory.architectures.spec import Layout
 from rctheory.errors import CheckpointError
 
@@ -11,9 +11,11 @@ T = TypeVar("T")
 
 FROM_CONFIG: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
     "bert": bert.layout_from_config,
+    "convnet": convnet.layout_from_config,
     "gpt2": gpt2.layout_from_config,
     "gpt_neox": gpt_neox.layout_from_config,
     "mlp": mlp.layout_from_config,
+    "residual_mlp": residual_mlp.layout_from_config,
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "mixtral"), llama.layout_from_config),
 }
 FROM_GGUF: dict[str, Callable[[Mapping[str, Any], frozenset[str]], dict[str, Any]]] = {"llama": llama.config_from_gguf}

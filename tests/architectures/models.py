@@ -150,13 +150,16 @@ def build(model: str, config: dict[str, Any]) -> nn.Module:
 
 
 def randomise(model: nn.Module) -> nn.Module:
-    """Draw every parameter: gains about one, everything else about zero."""
+    """Draw every parameter and running moment: gains about one, everything else about zero."""
     random = torch.Generator().manual_seed(0)
     model = model.double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             centre = 1.0 if bool((parameter == 1).all()) else 0.0
             parameter.copy_(centre + 0.5 * torch.randn(parameter.shape, generator=random, dtype=torch.float64))
+        for name, moment in model.named_buffers():
+            if "running" in name:
+                moment.copy_(0.5 + torch.rand(moment.shape, generator=random, dtype=torch.float64))
     return model
 
 

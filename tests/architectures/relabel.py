@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from rctheory.architectures.layout import Layout
+from rctheory.architectures.storage import Naming
+from rctheory.checkpoints.pieces import gather, scatter
 
 
 def relabel(layout: Layout, weights: dict[str, Tensor], axis: str, random: torch.Generator) -> dict[str, Tensor]:
@@ -25,6 +27,17 @@ def relabel(layout: Layout, weights: dict[str, Tensor], axis: str, random: torch
             moved[unit] = moved[unit][orders[unit]].clone()
         relabelled[touch.tensor] = relabelled[touch.tensor].index_select(touch.dimension, index.flatten())
     return relabelled
+
+
+def relabel_stored(layout: Layout, state: dict[str, Tensor], axis: str, random: torch.Generator) -> None:
+    """Relabel an axis in stored tensors, in place."""
+    for name, tensor in relabel(layout, declared(layout, state), axis, random).items():
+        scatter(tensor, layout.place(name, Naming.TRANSFORMERS), state)
+
+
+def declared(layout: Layout, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the declared tensors out of stored ones."""
+    return {name: gather(state, layout.place(name, Naming.TRANSFORMERS)).clone() for name in layout.tensors}
 
 
 def _ancestors(axis) -> list:

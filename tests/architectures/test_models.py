@@ -1,19 +1,16 @@
 """Every declaration against the model of transformers that it declares: names, shapes, pieces and symmetry."""
 
-from itertools import pairwise
 from math import prod
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from rctheory.architectures.layout import Layout
 from rctheory.architectures.registry import layout_of
-from rctheory.architectures.storage import Naming
-from rctheory.checkpoints.pieces import gather, scatter
+from rctheory.checkpoints.pieces import gather
 from rctheory.checkpoints.sources import open_checkpoint
 from rctheory.errors import CheckpointError
 from tests.architectures.models import (
@@ -22,18 +19,11 @@ from tests.architectures.models import (
     build,
     load,
     logits,
-    randomise,
     save,
-    save_state,
     stored_model,
     tiny_model,
 )
-from tests.architectures.relabel import relabel
-
-
-def declared(layout: Layout, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the declared tensors of a state dict."""
-    return {name: gather(state, layout.place(name, Naming.TRANSFORMERS)).clone() for name in layout.tensors}
+from tests.architectures.relabel import declared, relabel_stored
 
 
 def layout_in(name: str, state: dict[str, Tensor]) -> Layout:
@@ -160,30 +150,6 @@ def test_queries_keys_and_values_lie_side_by_side_in_gpt2() -> None:
             assert torch.equal(weights[f"transformer.h.1.attn.{name}.{kind}"], third)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_a_sequence_of_linear_maps_is_a_perceptron(bias: bool, tmp_path: Path) -> None:
-    random = torch.Generator().manual_seed(0)
-    widths = [3, 8, 5, 2]
-    maps = [nn.Linear(n, m, bias=bias) for n, m in pairwise(widths)]
-    model = randomise(nn.Sequential(maps[0], nn.Tanh(), maps[1], nn.Tanh(), maps[2]))
-    state = model.state_dict()
-    config = {"model_type": "mlp", "widths": widths, "modules": ["0", "2", "4"]}
-    layout = layout_of(config).found_in(state)
-    assert set(layout.axes) == {"input", "hidden.1", "hidden.2", "output"}
-    with open_checkpoint(save_state(tmp_path, config, state)) as checkpoint:
-        assert len(checkpoint.layout.tensors) == (6 if bias else 3)
-        for k, module in enumerate(maps, start=1):
-            assert torch.equal(checkpoint.tensor(f"weights.{k}"), module.weight.float())
-    x = torch.randn(7, 3, generator=random, dtype=torch.float64)
-    before = model(x)
-    for name, instance in layout.axes.items():
-        changed = {key: value.clone() for key, value in state.items()}
-        for key, tensor in relabel(layout, declared(layout, state), name, random).items():
-            scatter(tensor, layout.place(key, Naming.TRANSFORMERS), changed)
-        after = functional_call(model, changed, (x,))
-        assert bool((before - after).abs().max() <= 1e-10) is instance.axis.exchangeable
-
-
 def test_queries_keys_and_values_lie_in_every_head_of_gpt_neox() -> None:
     state, _, _ = stored_model("gpt_neox")
     weights = declared(layout_in("gpt_neox", state), state)
@@ -211,8 +177,7 @@ def _relabelled(name: str, axis: str, folder: Path) -> tuple[Tensor, Tensor]:
     state, config, before = stored_model(name)
     state = {key: tensor.clone() for key, tensor in state.items()}
     layout = layout_in(name, state)
-    for key, tensor in relabel(layout, declared(layout, state), axis, torch.Generator().manual_seed(3)).items():
-        scatter(tensor, layout.place(key, Naming.TRANSFORMERS), state)
+    relabel_stored(layout, state, axis, torch.Generator().manual_seed(3))
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(config)
     return before, logits(load(name, folder))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rctheory.architectures.axes import Axis, Role, Scope
+from rctheory.architectures.convnet import convnet
 from rctheory.architectures.llama import GROUP, HEAD, KEY_DIM, llama
 from rctheory.architectures.mlp import mlp
 from rctheory.architectures.registry import config_of_gguf, layout_of
@@ -27,6 +28,14 @@ SMOLLM2 = {
     "tie_word_embeddings": True,
 }
 
+CONVNET = {
+    "model_type": "convnet",
+    "channels": [3, 4],
+    "kernel": 3,
+    "pixels": 9,
+    "output": 2,
+    "modules": ["0", "2"],
+}
 QWEN3, MIXTRAL = FAMILIES["qwen3"].small, FAMILIES["mixtral"].small
 
 
@@ -117,6 +126,11 @@ def test_gguf_metadata_gives_the_same_configuration() -> None:
         ({"model_type": "mlp", "widths": [3, 4]}, "widths = .3, 4.*at least three"),
         ({"model_type": "mlp", "widths": [3, 4.0, 2]}, "whole numbers"),
         ({"model_type": "mlp", "widths": [3, 4, 2], "modules": ["0"]}, "modules = .*a list of 2 names"),
+        ({"model_type": "residual_mlp", "input": 3, "residual": 4, "ffn": 5, "output": 2}, "layers = None"),
+        (CONVNET | {"channels": [3]}, "channels = .3.*at least two"),
+        (CONVNET | {"modules": ["0"]}, "modules = .*a list of 2 names"),
+        (CONVNET | {"norms": ["1", "2"]}, "norms = .*a list of 0 or 1 names"),
+        (CONVNET | {"pixels": 0}, "pixels = 0"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(config: dict[str, object], words: str) -> None:
@@ -173,6 +187,8 @@ def test_one_name_has_one_meaning() -> None:
         mlp(1)
     with pytest.raises(LawError, match="1 modules of a perceptron of depth 2"):
         mlp(2, modules=["0"])
+    with pytest.raises(LawError, match="2 convolutions and 1 norms"):
+        convnet(["0", "1", "2"], ["3"])
 
 
 @pytest.mark.parametrize("change", [{"ffn": 0}, {"ffn": 1.5}, {"ffn": True}, {"extra": 3}, {"ffn": None}])
