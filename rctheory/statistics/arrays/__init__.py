@@ -4,7 +4,9 @@ from rctheory.statistics.arrays.components import Components, components, mean_e
 from rctheory.statistics.arrays.correlations import Correlation, between_correlations, within_correlations
 from rctheory.statistics.arrays.four_cycle import interaction
 from rctheory.statistics.arrays.helmert import interaction_normal
+from rctheory.statistics.arrays.intervals import Interval
 from rctheory.statistics.arrays.outcome import ArrayTest, AxisName
+from rctheory.statistics.arrays.quadruplets import quadruplet_interval, quadruplet_variance
 from rctheory.statistics.arrays.regimes import Regime, classify
 from rctheory.statistics.arrays.residuals import ResidualDiagnostics, residual_diagnostics
 from rctheory.statistics.arrays.scales import scale_effects
@@ -14,6 +16,7 @@ __all__ = [
     "AxisName",
     "Components",
     "Correlation",
+    "Interval",
     "Regime",
     "ResidualDiagnostics",
     "between_correlations",
@@ -22,6 +25,8 @@ __all__ = [
     "interaction",
     "interaction_normal",
     "mean_effects",
+    "quadruplet_interval",
+    "quadruplet_variance",
     "residual_diagnostics",
     "scale_effects",
     "within_correlations",
