@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -30,6 +32,21 @@ def choose_device(name: str = "auto") -> torch.device:
             found = f"device {name!r} on a machine with {present} CUDA devices"
             raise DeviceError(found, "that CUDA device to be present", "use --device auto or --device cpu")
     return torch.device(name)
+
+
+@contextmanager
+def single_threaded_kernels() -> Iterator[None]:
+    """Let each kernel of torch compute on one core, where threads of our own already share the cores.
+
+    More threads inside a kernel would only wait for each other. Threads started inside have to call
+    `torch.set_num_threads(1)` themselves.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def stream_seed(seed: int, *names: str | int) -> int:

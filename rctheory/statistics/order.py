@@ -10,36 +10,74 @@ speak: sums of products and linear forms are, and a variance between blocks beco
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
+from torch import Tensor
+
+ROUNDING = 1e-6  # relative spread that float32 makes of a constant
+
+
+class Columns:
+    """Prepared arrays of the same blocks and n, side by side, in their own order.
+
+    Units come first and copies last: one unit is one contiguous row.
+
+    Args:
+        arrays: each of shape (blocks, copies, n).
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        """Lay them out as `rows`, (blocks * n, copies of all arrays), float32."""
+        self.blocks, _, self.units = arrays[0].shape
+        copies = [array.shape[1] for array in arrays]
+        together = np.concatenate(arrays, axis=1, dtype=np.float32)
+        self.rows = np.ascontiguousarray(together.swapaxes(1, 2)).reshape(self.blocks * self.units, sum(copies))
+        self._first_copies = np.cumsum([0, *copies[:-1]])
+        self._powers: dict[int, Tensor] = {}
+
+    def add_copies(self, values: np.ndarray) -> np.ndarray:
+        """Add up the copies of each array along the second axis: (K, copies of all arrays) becomes (K, arrays)."""
+        return np.asarray(np.add.reduceat(values, self._first_copies, axis=1))
+
+    def powers(self, power: int) -> Tensor:
+        """Return sum_c x_{b,c,i}^power, centred over the units of each block, (blocks * n, arrays).
+
+        What is constant up to rounding becomes zero: an order of rounding errors would be no order of units.
+        """
+        if power not in self._powers:
+            sums = self.add_copies(self.rows.astype(np.float64) ** power)
+            sums = sums.reshape(self.blocks, self.units, -1)
+            centred = sums - sums.mean(axis=1, keepdims=True)
+            varies = np.abs(centred).max(axis=(0, 1)) > ROUNDING * np.abs(sums).max(axis=(0, 1))
+            kept = np.where(varies, centred, 0.0).reshape(len(self.rows), -1).astype(np.float32)
+            self._powers[power] = torch.from_numpy(kept)
+        return self._powers[power]
 
 
 class Permuted:
-    """One batch of K orders of arrays that lie side by side.
+    """One batch of K orders of some columns.
 
     Args:
-        rows: the arrays in their own order, (blocks * n, copies of all arrays), float32.
-        first_copies: the column where each array begins.
+        columns: what is permuted.
         orders: which row stands at each place, (K, blocks, n).
         buffer: where the permuted rows go, (K or more, blocks, n, copies of all arrays).
     """
 
-    def __init__(self, rows: np.ndarray, first_copies: np.ndarray, orders: np.ndarray, buffer: np.ndarray) -> None:
+    def __init__(self, columns: Columns, orders: np.ndarray, buffer: np.ndarray) -> None:
         """Keep what is given; nothing is permuted before a statistic asks."""
-        self._rows, self._first_copies, self._orders, self._buffer = rows, first_copies, orders, buffer
-
-    @property
-    def units(self) -> int:
-        """Return n."""
-        return int(self._orders.shape[2])
+        self.columns, self._orders, self._buffer = columns, orders, buffer
 
     @cached_property
     def values(self) -> np.ndarray:
         """The permuted arrays, (K, blocks, n, copies of all arrays)."""
         permuted = self._buffer[: len(self._orders)]
-        np.take(self._rows, self._orders, axis=0, out=permuted, mode="clip")  # "raise" would copy; all are in range
+        np.take(
+            self.columns.rows, self._orders, axis=0, out=permuted, mode="clip"
+        )  # "raise" would copy; all are in range
         return permuted
 
     def run_sums(self, size: int) -> np.ndarray:
@@ -47,22 +85,17 @@ class Permuted:
 
         A shorter rest is left out, and where there is only one run, it is: the sum of all units never changes.
         """
-        runs = self.units // size if self.units >= 2 * size else 0
+        runs = self.columns.units // size if self.columns.units >= 2 * size else 0
         orders, blocks, _, copies = self.values.shape
         cut = self.values[:, :, : runs * size].reshape(orders, blocks, runs, size, copies)
         return np.asarray(np.einsum("kbrsc->kbrc", cut))
-
-    def add_copies(self, values: np.ndarray) -> np.ndarray:
-        """Add up the copies of each array: (K, copies of all arrays) becomes (K, arrays)."""
-        return np.asarray(np.add.reduceat(values, self._first_copies, axis=1))
 
     def drift(self, power: int) -> np.ndarray:
         """Return sum_{b,c,i} (i - (n - 1)/2) x_{b,c,i}^power, (K, arrays).
 
         It is linear: permuting the n weights of a block costs as much as permuting one column, whatever the copies.
         """
-        powers = np.add.reduceat(self._rows**power, self._first_copies, axis=1)
-        return np.asarray(self._weights @ powers)
+        return (torch.from_numpy(self._weights) @ self.columns.powers(power)).numpy()
 
     @cached_property
     def _weights(self) -> np.ndarray:
@@ -101,7 +134,7 @@ class Lag(OrderStatistic):
     def __call__(self, batch: Permuted) -> np.ndarray:
         """Return the autocorrelation."""
         values = batch.values
-        return batch.add_copies(np.einsum("kbic,kbic->kc", values[:, :, : -self.lag], values[:, :, self.lag :]))
+        return batch.columns.add_copies(np.einsum("kbic,kbic->kc", values[:, :, : -self.lag], values[:, :, self.lag :]))
 
 
 @dataclass(frozen=True)
@@ -142,7 +175,7 @@ class Runs(OrderStatistic):
     def __call__(self, batch: Permuted) -> np.ndarray:
         """Return the cube root of the variance between runs."""
         sums = batch.run_sums(self.size)
-        return np.asarray(np.cbrt(batch.add_copies(np.einsum("kbrc,kbrc->kc", sums, sums))))
+        return np.asarray(np.cbrt(batch.columns.add_copies(np.einsum("kbrc,kbrc->kc", sums, sums))))
 
 
 LAG_ONE: tuple[OrderStatistic, ...] = (Lag(1),)

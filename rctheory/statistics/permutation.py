@@ -8,7 +8,7 @@ whole outer units are permuted (their inner coordinates are `copies` that move a
 unit (a `block`): both are one array of shape (blocks, copies, n), each block with a permutation of its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rctheory.errors import ShapeError, UsageError
+from rctheory.numerics import single_threaded_kernels
 from rctheory.statistics.order import LAG_ONE, ORDER_STATISTICS, OrderStatistic
 from rctheory.statistics.replicates import prepare, replicate
 
@@ -114,14 +115,14 @@ def lag_one_tests(
     return order_tests(hypotheses, statistics=LAG_ONE, permutations=permutations, seed=seed)
 
 
-def _map(scores: Callable[[_Members], np.ndarray], tasks: Sequence[_Members]) -> Iterator[np.ndarray]:
-    """Yield the scores of each structure; its stream is its own, so the number of threads changes no result."""
+def _map(scores: Callable[[_Members], np.ndarray], tasks: Sequence[_Members]) -> list[np.ndarray]:
+    """Return the scores of each structure; its stream is its own, so the number of threads changes no result."""
     threads = min(torch.get_num_threads(), len(tasks))
-    if threads < 2:
-        yield from map(scores, tasks)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(scores, tasks)
+    with single_threaded_kernels():
+        if threads < 2:
+            return [scores(members) for members in tasks]
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(scores, tasks))
 
 
 class _Found:

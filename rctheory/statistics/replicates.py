@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from rctheory.numerics import chunks, numpy_generator, require_finite, tolerance
-from rctheory.statistics.order import OrderStatistic, Permuted
+from rctheory.statistics.order import ROUNDING, Columns, OrderStatistic, Permuted
 
 BATCH_BYTES = 8 << 20  # one batch of permuted arrays: small enough for the caches
-ROUNDING = 1e-6  # relative spread that float32 makes of a constant
 
 
 def prepare(name: str, array: Tensor) -> Tensor:
@@ -41,22 +40,19 @@ def replicate(
         permutations: B.
         seed: root seed.
     """
-    blocks, _, n = arrays[0].shape
-    copies = [array.shape[1] for array in arrays]
-    # Units first and copies last: one permuted unit is one contiguous row.
-    rows = torch.cat(list(arrays), dim=1).transpose(1, 2).reshape(blocks * n, sum(copies)).to(torch.float32).numpy()
-    first_copies = np.cumsum([0, *copies[:-1]])
+    columns = Columns([array.numpy() for array in arrays])
+    blocks, n = columns.blocks, columns.units
     random = numpy_generator(seed, "permutations", blocks, n)
     order = np.arange(blocks * n, dtype=np.int64).reshape(blocks, n)
     result = np.empty((permutations + 1, len(arrays), len(statistics)))
-    batches = chunks(permutations + 1, 4 * rows.size, BATCH_BYTES)
+    batches = chunks(permutations + 1, columns.rows.nbytes, BATCH_BYTES)
     # One buffer for all batches: fresh memory would cost more time than the arithmetic.
-    buffer = np.empty((len(batches[0]), blocks, n, sum(copies)), dtype=np.float32)
+    buffer = np.empty((len(batches[0]), blocks, n, columns.rows.shape[1]), dtype=np.float32)
     for batch in batches:
         orders = np.repeat(order[None], len(batch), axis=0)
         drawn = orders[1:] if batch.start == 0 else orders  # the first order of all is the observed one
         random.permuted(drawn, axis=2, out=drawn)
-        permuted = Permuted(rows, first_copies, orders, buffer)
+        permuted = Permuted(columns, orders, buffer)
         for place, statistic in enumerate(statistics):
             result[batch.start : batch.stop, :, place] = statistic(permuted)
     return _standardise(result)

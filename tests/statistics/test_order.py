@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rctheory.errors import UsageError
-from rctheory.statistics.order import LAG_ONE, ORDER_STATISTICS, Drift, Lag, OrderStatistic, Permuted, Runs
+from rctheory.statistics.order import LAG_ONE, ORDER_STATISTICS, Columns, Drift, Lag, OrderStatistic, Permuted, Runs
 from rctheory.statistics.permutation import PermutationTest, lag_one_tests, order_tests
 from tests.helpers import CUTOFF, SEEDS, stream
 
@@ -33,10 +33,9 @@ def naive(statistic: OrderStatistic, x: np.ndarray) -> float:
 def test_every_statistic_is_its_definition(seed: int, blocks: int, n: int, copies: list[int]) -> None:
     random = np.random.default_rng(seed)
     arrays = [random.standard_normal((blocks, c, n)) for c in copies]
-    rows = np.concatenate(arrays, axis=1).swapaxes(1, 2).reshape(blocks * n, -1).astype(np.float32)
-    first = np.cumsum([0, *copies[:-1]])
     orders = random.permuted(np.tile(np.arange(n), (4, blocks, 1)), axis=2)
-    batch = Permuted(rows, first, orders + n * np.arange(blocks)[:, None], np.empty((5, blocks, n, sum(copies)), "f4"))
+    buffer = np.empty((5, blocks, n, sum(copies)), dtype=np.float32)
+    batch = Permuted(Columns(arrays), orders + n * np.arange(blocks)[:, None], buffer)
     for statistic in SMALL:
         found = statistic(batch)
         assert found.shape == (4, len(arrays))
@@ -159,3 +158,11 @@ def test_what_cannot_be_seen_in_few_units_scores_zero(n: int) -> None:
         assert (details[f"lag {lag}"] == 0) == (n <= lag or n <= 2)
     for size in (32, 64):
         assert (details[f"runs of {size}"] == 0) == (n < 2 * size)
+
+
+def test_an_order_of_rounding_errors_is_no_order() -> None:
+    """Two values, as often each: all squares are equal, so they cannot drift."""
+    x = torch.tensor([0.1, 0.8] * 50)[torch.randperm(100, generator=stream(0))]
+    details = one(x).details["x"]
+    assert details["drift of squares"] == 0
+    assert details["drift"] != 0
