@@ -72,7 +72,7 @@ class Hypothesis:
 
 def hypotheses(layout: Layout, norms: UnitNorms) -> list[Hypothesis]:
     """Return every hypothesis of a layout, with the log norms that test it."""
-    roots = [i for i in layout.axes.values() if i.axis.parent is None]
+    roots = [i for i in layout.axes.values() if i.axis.parent is None and not i.axis.shared]
     found = [*_alone(layout, norms, roots), *_flat(layout, norms, roots), *_inside(layout, norms)]
     return [hypothesis for hypothesis in found if hypothesis.units >= FEWEST_UNITS]
 
