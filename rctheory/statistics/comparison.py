@@ -118,9 +118,10 @@ def _thin(x: Tensor, y: Tensor, paired: bool, seed: int) -> tuple[Tensor, Tensor
     """Keep at most `MOST_UNITS` units of each sample."""
     kept = []
     for number, sample in enumerate((x, y)):
-        random = numpy_generator(seed, "comparison", "units", 0 if paired else number)
-        few = len(sample) <= MOST_UNITS
-        kept.append(sample if few else sample[torch.from_numpy(random.permutation(len(sample))[:MOST_UNITS])])
+        if len(sample) > MOST_UNITS:
+            random = numpy_generator(seed, "comparison", "units", 0 if paired else number)
+            sample = sample[torch.from_numpy(random.permutation(len(sample))[:MOST_UNITS])]
+        kept.append(sample)
     return kept[0], kept[1]
 
 
