@@ -1,5 +1,6 @@
 """Statistics of row-column exchangeable arrays (..., m, n): tests, intervals, regimes."""
 
+from rctheory.statistics.arrays.bootstrap import pigeonhole_interval
 from rctheory.statistics.arrays.components import Components, components, mean_effects
 from rctheory.statistics.arrays.correlations import Correlation, between_correlations, within_correlations
 from rctheory.statistics.arrays.four_cycle import interaction
@@ -25,6 +26,7 @@ __all__ = [
     "interaction",
     "interaction_normal",
     "mean_effects",
+    "pigeonhole_interval",
     "quadruplet_interval",
     "quadruplet_variance",
     "residual_diagnostics",
