@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rctheory.architectures.configs import divide_heads, read_flag, read_whole, refuse_flag
-from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, TensorSpec
+from rctheory.architectures.configs import read_flag, refuse_flag
+from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, TensorSpec, Widths
 from rctheory.architectures.transformer import (
     FFN,
     HEAD,
@@ -18,8 +18,8 @@ from rctheory.architectures.transformer import (
 )
 
 TOKEN_TYPE = Axis("token_type", Role.FIXED, exchangeable=False)
-POOLED = Axis("pooled", Role.HIDDEN, exchangeable=True)
-TRANSFORMED = Axis("transformed", Role.HIDDEN, exchangeable=True)
+POOLED = Axis("pooled", Role.HIDDEN, exchangeable=True, averaged=True)
+TRANSFORMED = Axis("transformed", Role.HIDDEN, exchangeable=True, averaged=True)
 SENTENCE_ORDER = Axis("sentence_order", Role.OUTPUT, exchangeable=False)
 
 BLOCK = "bert.encoder.layer.{layer}."
@@ -56,11 +56,31 @@ def bert(*, tied: bool = True) -> Architecture:
         buffers=("bert.embeddings.position_ids", *(() if tied else ("cls.predictions.bias",))),
         twins=_twins() if tied else {},
         prefix="bert.",
+        widths=_widths(tied=tied),
         renamed={
             ".LayerNorm.weight": ".LayerNorm.gamma",
             ".LayerNorm.bias": ".LayerNorm.beta",
             **({} if tied else {"cls.predictions.decoder.bias": "cls.predictions.bias"}),
         },
+    )
+
+
+def _widths(*, tied: bool) -> Widths:
+    """Return the entries that hold the sizes."""
+    return Widths(
+        (
+            ("hidden_size", (RESIDUAL,)),
+            ("num_attention_heads", (HEAD,)),
+            ("hidden_size", (HEAD, KEY_DIM)),
+            ("hidden_size", (HEAD, VALUE_DIM)),
+            ("hidden_size", (POOLED,)),
+            *(() if tied else (("hidden_size", (TRANSFORMED,)),)),
+            ("intermediate_size", (FFN,)),
+            ("max_position_embeddings", (POSITION,)),
+            ("type_vocab_size", (TOKEN_TYPE,)),
+            ("vocab_size", (VOCABULARY,)),
+        ),
+        layers="num_hidden_layers",
     )
 
 
@@ -103,19 +123,5 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
             cross-attention.
     """
     refuse_flag(config, "add_cross_attention")
-    residual, heads, head_dim = divide_heads(config, "hidden_size", "num_attention_heads")
-    tied = read_flag(config, "tie_word_embeddings", default=True)
-    sizes = {
-        RESIDUAL.name: residual,
-        VOCABULARY.name: read_whole(config, "vocab_size"),
-        POSITION.name: read_whole(config, "max_position_embeddings"),
-        TOKEN_TYPE.name: read_whole(config, "type_vocab_size"),
-        FFN.name: read_whole(config, "intermediate_size"),
-        HEAD.name: heads,
-        KEY_DIM.name: head_dim,
-        VALUE_DIM.name: head_dim,
-        POOLED.name: residual,
-        SENTENCE_ORDER.name: 2,
-        **({} if tied else {TRANSFORMED.name: residual}),
-    }
-    return bert(tied=tied).layout(sizes, read_whole(config, "num_hidden_layers"))
+    architecture = bert(tied=read_flag(config, "tie_word_embeddings", default=True))
+    return architecture.configured(config, **{SENTENCE_ORDER.name: 2})

@@ -42,16 +42,3 @@ def refuse_flag(config: Mapping[str, Any], key: str) -> None:
     """
     if config.get(key):
         raise CheckpointError(f"{key} = {config[key]!r} in the configuration", "a model without", "declare its tensors")
-
-
-def divide_heads(config: Mapping[str, Any], width_key: str, heads_key: str) -> tuple[int, int, int]:
-    """Return the width, the number of heads and the coordinates of each.
-
-    Raises:
-        CheckpointError: the width is no whole number of heads.
-    """
-    width, heads = read_whole(config, width_key), read_whole(config, heads_key)
-    if width % heads:
-        found = f"{width_key} = {width} and {heads_key} = {heads}"
-        raise CheckpointError(found, "a whole number of coordinates in each head", REMEDY)
-    return width, heads, width // heads

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rctheory.architectures.configs import REMEDY, read_whole
-from rctheory.architectures.spec import Architecture, Axis, Layout, Role, TensorSpec
+from rctheory.architectures.configs import REMEDY
+from rctheory.architectures.spec import Architecture, Axis, Layout, Role, TensorSpec, Widths
 from rctheory.errors import CheckpointError, LawError
 
 KERNEL_ROWS = Axis("kernel_rows", Role.FIXED, exchangeable=False)
@@ -44,7 +44,16 @@ def convnet(modules: Sequence[str], norms: Sequence[str] = ()) -> Architecture:
     specs.append(TensorSpec(f"{modules[-1]}.weight", ((OUTPUT,), (channels[-1], PIXEL))))
     specs.append(TensorSpec(f"{modules[-1]}.bias", ((OUTPUT,),), optional="bias of the last map"))
     buffers = tuple(f"{name}.num_batches_tracked" for name in norms)
-    return Architecture("convnet", tuple(specs), buffers=buffers)
+    widths = Widths(
+        (
+            *((f"channels.{k}", (axis,)) for k, axis in enumerate(channels)),
+            ("kernel", (KERNEL_ROWS,)),
+            ("kernel", (KERNEL_COLUMNS,)),
+            ("pixels", (PIXEL,)),
+            ("output", (OUTPUT,)),
+        )
+    )
+    return Architecture("convnet", tuple(specs), buffers=buffers, widths=widths)
 
 
 def layout_from_config(config: Mapping[str, Any]) -> Layout:
@@ -55,7 +64,7 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
         CheckpointError: a size is missing or is no whole number, or there is not one name for each module.
     """
     channels, modules, norms = (config.get(key, []) for key in ("channels", "modules", "norms"))
-    if not isinstance(channels, list) or len(channels) < 2 or not all(type(n) is int and n >= 1 for n in channels):
+    if not isinstance(channels, list) or len(channels) < 2:
         want = "a list of at least two whole numbers: channels of the image, then of each convolution"
         raise CheckpointError(f"channels = {channels!r} in the configuration", want, REMEDY)
     depth = len(channels) - 1
@@ -63,11 +72,4 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
         if not (isinstance(names, list) and len(names) in counts and all(isinstance(name, str) for name in names)):
             want = f"a list of {' or '.join(map(str, counts))} names"
             raise CheckpointError(f"{key} = {names!r} in the configuration", want, REMEDY)
-    kernel = read_whole(config, "kernel")
-    sizes = {f"channel.{k}": n for k, n in enumerate(channels)} | {
-        KERNEL_ROWS.name: kernel,
-        KERNEL_COLUMNS.name: kernel,
-        PIXEL.name: read_whole(config, "pixels"),
-        OUTPUT.name: read_whole(config, "output"),
-    }
-    return convnet(modules, norms).layout(sizes)
+    return convnet(modules, norms).configured(config)

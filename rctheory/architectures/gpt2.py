@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rctheory.architectures.configs import divide_heads, read_flag, read_whole, refuse_flag
-from rctheory.architectures.spec import Architecture, Layout, Nest, Stored, TensorSpec
+from rctheory.architectures.configs import read_flag, read_whole, refuse_flag
+from rctheory.architectures.spec import Architecture, Layout, Nest, Stored, TensorSpec, Widths
 from rctheory.architectures.transformer import (
     FFN,
     HEAD,
@@ -18,6 +18,18 @@ from rctheory.architectures.transformer import (
 )
 
 BLOCK = "transformer.h.{layer}."
+WIDTHS = Widths(
+    (
+        ("n_embd", (RESIDUAL,)),
+        ("n_head", (HEAD,)),
+        ("n_embd", (HEAD, KEY_DIM)),
+        ("n_embd", (HEAD, VALUE_DIM)),
+        ("n_inner", (FFN,)),
+        ("n_positions", (POSITION,)),
+        ("vocab_size", (VOCABULARY,)),
+    ),
+    layers="n_layer",
+)
 ATTENTION: dict[str, Nest] = {"query": KEYS, "key": KEYS, "value": VALUES}
 
 
@@ -48,6 +60,7 @@ def gpt2(*, tied: bool = True) -> Architecture:
         ),
         buffers=(f"{BLOCK}attn.bias", f"{BLOCK}attn.masked_bias"),  # causal masks
         prefix="transformer.",
+        widths=WIDTHS,
         twins={"lm_head.weight": "transformer.wte.weight"} if tied else {},
     )
 
@@ -75,15 +88,5 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
             cross-attention.
     """
     refuse_flag(config, "add_cross_attention")
-    residual, heads, head_dim = divide_heads(config, "n_embd", "n_head")
-    sizes = {
-        RESIDUAL.name: residual,
-        VOCABULARY.name: read_whole(config, "vocab_size"),
-        POSITION.name: read_whole(config, "n_positions"),
-        FFN.name: read_whole(config, "n_inner", default=4 * residual),
-        HEAD.name: heads,
-        KEY_DIM.name: head_dim,
-        VALUE_DIM.name: head_dim,
-    }
-    architecture = gpt2(tied=read_flag(config, "tie_word_embeddings", default=True))
-    return architecture.layout(sizes, read_whole(config, "n_layer"))
+    inner = config.get("n_inner") or 4 * read_whole(config, "n_embd")
+    return gpt2(tied=read_flag(config, "tie_word_embeddings", default=True)).configured({**config, "n_inner": inner})

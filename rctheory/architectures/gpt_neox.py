@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rctheory.architectures.configs import REMEDY, divide_heads, read_flag, read_whole
-from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, Scope, Stored, TensorSpec
+from rctheory.architectures.configs import REMEDY, read_flag
+from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, Scope, Stored, TensorSpec, Widths
 from rctheory.architectures.transformer import FFN, HEAD, RESIDUAL, VALUE_DIM, VOCABULARY
 from rctheory.errors import CheckpointError
 
@@ -13,6 +13,17 @@ ROTARY_DIM = Axis("rotary_dim", Role.HEAD_DIM, exchangeable=False, scope=Scope.L
 PLAIN_DIM = Axis("plain_dim", Role.HEAD_DIM, exchangeable=True, scope=Scope.LAYER, parent=HEAD)
 
 BLOCK = "gpt_neox.layers.{layer}."
+
+WIDTHS = Widths(
+    (
+        ("hidden_size", (RESIDUAL,)),
+        ("num_attention_heads", (HEAD,)),
+        ("hidden_size", (HEAD, VALUE_DIM)),
+        ("intermediate_size", (FFN,)),
+        ("vocab_size", (VOCABULARY,)),
+    ),
+    layers="num_hidden_layers",
+)
 
 
 def gpt_neox(
@@ -50,6 +61,7 @@ def gpt_neox(
         # Causal masks and rotary frequencies.
         buffers=tuple(f"{BLOCK}attention.{name}" for name in ("bias", "masked_bias", "rotary_emb.inv_freq")),
         prefix="gpt_neox.",
+        widths=WIDTHS,
         twins={"embed_out.weight": "gpt_neox.embed_in.weight"} if tied else {},
     )
 
@@ -78,27 +90,20 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
         CheckpointError: a size is missing or is no whole number, the heads do not divide the width, or no even number
             of coordinates is rotated.
     """
-    residual, heads, head_dim = divide_heads(config, "hidden_size", "num_attention_heads")
+    sizes = WIDTHS.read(config)
+    head_dim = sizes[VALUE_DIM.name]
     rotary = int(head_dim * _rotary_share(config))
     if rotary % 2:
         found = f"{rotary} rotary coordinates of {head_dim}"
         raise CheckpointError(found, "an even number", REMEDY)
-    sizes = {
-        RESIDUAL.name: residual,
-        VOCABULARY.name: read_whole(config, "vocab_size"),
-        FFN.name: read_whole(config, "intermediate_size"),
-        HEAD.name: heads,
-        VALUE_DIM.name: head_dim,
-        **({ROTARY_DIM.name: rotary} if rotary else {}),
-        **({PLAIN_DIM.name: head_dim - rotary} if rotary < head_dim else {}),
-    }
+    parts = {ROTARY_DIM.name: rotary, PLAIN_DIM.name: head_dim - rotary}
     architecture = gpt_neox(
         tied=read_flag(config, "tie_word_embeddings", default=False),
         attention_bias=read_flag(config, "attention_bias", default=True),
         rotary=rotary > 0,
         plain=rotary < head_dim,
     )
-    return architecture.layout(sizes, read_whole(config, "num_hidden_layers"))
+    return architecture.configured(config, **{name: size for name, size in parts.items() if size})
 
 
 def _rotary_share(config: Mapping[str, Any]) -> float:

@@ -7,6 +7,7 @@ from math import prod
 
 from rctheory.architectures.axes import AxisInstance
 from rctheory.architectures.storage import Naming, Place, join_shapes
+from rctheory.architectures.widths import Widths
 from rctheory.errors import ShapeError
 
 
@@ -59,6 +60,7 @@ class Layout:
         prefix: with what the stored names begin, except in a checkpoint of the bare model without its head.
         renamed: ends of stored names in older checkpoints, by what they are now.
         twins: stored names of second copies that a checkpoint may hold, with the declared tensor that each repeats.
+        widths: entries of the configuration that hold the sizes.
     """
 
     architecture: str
@@ -68,11 +70,17 @@ class Layout:
     prefix: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
     twins: Mapping[str, str] = field(default_factory=dict)
+    widths: Widths = field(default_factory=Widths)
 
     @cached_property
     def axes(self) -> dict[str, AxisInstance]:
         """Every axis instance by name, in the order in which the tensors meet them."""
         return {i.name: i for t in self.tensors.values() for nest in t.nests for i in nest}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Return the size of each axis by the name of the axis: every layer has the same."""
+        return {instance.axis.name: instance.size for instance in self.axes.values()}
 
     @cached_property
     def _touches(self) -> dict[str, list[Touch]]:

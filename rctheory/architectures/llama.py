@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rctheory.architectures.configs import REMEDY, read_flag, read_whole
-from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, Scope, Stored, TensorSpec
+from rctheory.architectures.configs import read_flag, read_whole
+from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, Scope, Stored, TensorSpec, Widths
 from rctheory.architectures.transformer import FFN, RESIDUAL, VOCABULARY
 from rctheory.errors import CheckpointError
 
@@ -86,6 +86,7 @@ def decoder(name: str, features: Features) -> Architecture:
         buffers=(f"{BLOCK}self_attn.rotary_emb.inv_freq", "rope_freqs.weight"),  # rotary frequencies
         twins={"lm_head.weight": "model.embed_tokens.weight"} if features.tied else {},
         prefix="model.",
+        widths=_widths(name, features),
     )
 
 
@@ -165,26 +166,34 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
         CheckpointError: a size is missing or is no whole number, or heads do not divide into groups.
     """
     residual, heads = read_whole(config, "hidden_size"), read_whole(config, "num_attention_heads")
-    groups = read_whole(config, "num_key_value_heads", default=heads)
-    if heads % groups:
-        found = f"num_attention_heads = {heads} and num_key_value_heads = {groups}"
-        raise CheckpointError(found, "whole groups of query heads", REMEDY)
     if config.get("head_dim") is None and residual % heads:
         found = f"hidden_size = {residual} and num_attention_heads = {heads} without head_dim"
         raise CheckpointError(found, "a whole number of coordinates in each head", "add head_dim to the configuration")
-    head_dim = read_whole(config, "head_dim", default=residual // heads)
-    features = _features(config)
-    sizes = {
-        RESIDUAL.name: residual,
-        VOCABULARY.name: read_whole(config, "vocab_size"),
-        FFN.name: read_whole(config, "intermediate_size"),
-        GROUP.name: groups,
-        HEAD.name: heads // groups,
-        KEY_DIM.name: head_dim,
-        VALUE_DIM.name: head_dim,
-        **({EXPERT.name: read_whole(config, "num_local_experts")} if features.experts else {}),
-    }
-    return decoder(config["model_type"], features).layout(sizes, read_whole(config, "num_hidden_layers"))
+    implied = {"num_key_value_heads": heads, "head_dim": residual // heads}
+    missing = {entry: value for entry, value in implied.items() if config.get(entry) is None}
+    return decoder(config["model_type"], _features(config)).configured({**config, **missing})
+
+
+def _widths(name: str, features: Features) -> Widths:
+    """Return the entries that hold the sizes."""
+    key_dim = NORMED_KEY_DIM if features.head_norms else KEY_DIM
+    experts = (("num_local_experts", (EXPERT,)),) if features.experts else ()
+    return Widths(
+        (
+            ("hidden_size", (RESIDUAL,)),
+            ("num_key_value_heads", (GROUP,)),
+            ("num_attention_heads", (GROUP, HEAD)),
+            ("head_dim", (key_dim,)),
+            ("head_dim", (VALUE_DIM,)),
+            *experts,
+            ("intermediate_size", (EXPERT_FFN if features.experts else FFN,)),
+            ("vocab_size", (VOCABULARY,)),
+        ),
+        # LlamaConfig wants it although head_dim is explicit; the others do not.
+        multiples=(("hidden_size", "num_attention_heads"),) if name == "llama" else (),
+        even=(key_dim,),
+        layers="num_hidden_layers",
+    )
 
 
 def config_from_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dict[str, Any]:

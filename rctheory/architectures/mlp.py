@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rctheory.architectures.configs import REMEDY
-from rctheory.architectures.spec import Architecture, Axis, Layout, Role, Stored, TensorSpec
+from rctheory.architectures.spec import Architecture, Axis, Layout, Role, Stored, TensorSpec, Widths
 from rctheory.errors import CheckpointError, LawError
 
 
@@ -35,7 +35,8 @@ def mlp(depth: int, *, biases: bool = False, modules: Sequence[str] | None = Non
         tensors.append(TensorSpec(f"weights.{k}", ((axes[k],), (axes[k - 1],)), stored=weight))
         if biases:
             tensors.append(TensorSpec(f"biases.{k}", ((axes[k],),), stored=bias, optional="biases"))
-    return Architecture(f"mlp of depth {depth}", tuple(tensors))
+    widths = Widths(tuple((f"widths.{k}", (axis,)) for k, axis in enumerate(axes)))
+    return Architecture(f"mlp of depth {depth}", tuple(tensors), widths=widths)
 
 
 def layout_from_config(config: Mapping[str, Any]) -> Layout:
@@ -47,7 +48,7 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
         CheckpointError: widths that are no list of three whole numbers or more, or not one module for each matrix.
     """
     widths, modules = config.get("widths"), config.get("modules")
-    if not isinstance(widths, list) or len(widths) < 3 or not all(type(n) is int and n >= 1 for n in widths):
+    if not isinstance(widths, list) or len(widths) < 3:
         want = "a list of at least three whole numbers: inputs, hidden widths, outputs"
         raise CheckpointError(f"widths = {widths!r} in the configuration", want, REMEDY)
     depth = len(widths) - 1
@@ -56,5 +57,4 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
     ):
         want = f"a list of {depth} names, one for each matrix"
         raise CheckpointError(f"modules = {modules!r} in the configuration", want, REMEDY)
-    names = ["input", *(f"hidden.{k}" for k in range(1, depth)), "output"]
-    return mlp(depth, biases=True, modules=modules).layout(dict(zip(names, widths, strict=True)))
+    return mlp(depth, biases=True, modules=modules).configured(config)

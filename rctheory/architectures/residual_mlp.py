@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rctheory.architectures.configs import read_whole
-from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, TensorSpec
+from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, TensorSpec, Widths
 from rctheory.architectures.transformer import FFN, RESIDUAL
 
 INPUT = Axis("input", Role.INPUT, exchangeable=False)
@@ -22,6 +21,7 @@ def residual_mlp() -> Architecture:
             *_linear("layers.{layer}.write", residual, (FFN,)),
             *_linear("unembed", (OUTPUT,), residual),
         ),
+        widths=Widths(tuple((axis.name, (axis,)) for axis in (INPUT, RESIDUAL, FFN, OUTPUT)), layers="layers"),
     )
 
 
@@ -38,5 +38,4 @@ def layout_from_config(config: Mapping[str, Any]) -> Layout:
     Raises:
         CheckpointError: a size is missing or is no whole number.
     """
-    sizes = {axis.name: read_whole(config, axis.name) for axis in (INPUT, RESIDUAL, FFN, OUTPUT)}
-    return residual_mlp().layout(sizes, read_whole(config, "layers"))
+    return residual_mlp().configured(config)

@@ -9,11 +9,13 @@ none: one permutation for all units of whatever it is nested in.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from rctheory.architectures.axes import Axis, AxisInstance, Nest, Role, Scope
 from rctheory.architectures.layout import Layout, TensorLayout, Touch
 from rctheory.architectures.storage import Naming, Place, Request, Stored, lay_out
-from rctheory.errors import LawError, ShapeError
+from rctheory.architectures.widths import Widths
+from rctheory.errors import CheckpointError, LawError, ShapeError
 
 __all__ = [
     "Architecture",
@@ -29,6 +31,7 @@ __all__ = [
     "TensorLayout",
     "TensorSpec",
     "Touch",
+    "Widths",
 ]
 
 LAYER = "{layer}"
@@ -91,6 +94,7 @@ class Architecture:
         prefix: with what the stored names begin, except in a checkpoint of the bare model without its head.
         renamed: ends of stored names in older checkpoints, by what they are now.
         twins: stored names of second copies that a checkpoint may hold, with the declared tensor that each repeats.
+        widths: entries of the configuration that hold the sizes.
 
     Raises:
         LawError: two tensors, or two different axes, of the same name.
@@ -102,6 +106,7 @@ class Architecture:
     prefix: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
     twins: Mapping[str, str] = field(default_factory=dict)
+    widths: Widths = field(default_factory=Widths)
 
     def __post_init__(self) -> None:
         """Refuse names that mean two things."""
@@ -116,6 +121,22 @@ class Architecture:
     def axes(self) -> tuple[Axis, ...]:
         """Every axis of the family, in the order in which the tensors meet them."""
         return tuple(dict.fromkeys(a for spec in self.tensors for nest in spec.dimensions for a in nest))
+
+    def configured(self, config: Mapping[str, Any], **fixed: int) -> Layout:
+        """Return the layout that a configuration describes.
+
+        Args:
+            config: holds every entry of the widths.
+            fixed: sizes of axes that no entry holds.
+
+        Raises:
+            CheckpointError: an entry is missing or contradicts another one, or the sizes make no layout.
+        """
+        sizes, layers = self.widths.read(config), self.widths.read_layers(config)
+        try:
+            return self.layout({**sizes, **fixed}, layers)
+        except ShapeError as error:
+            raise CheckpointError(f"{error.found} in the configuration", error.expected, error.remedy) from error
 
     def layout(self, sizes: Mapping[str, int], layers: int = 1) -> Layout:
         """Return the concrete tensors for a size of each axis and a number of layers.
@@ -149,7 +170,7 @@ class Architecture:
         ]
         buffers = frozenset(name.replace(LAYER, str(layer)) for name in self.buffers for layer in range(layers))
         named = {t.name: t for t in tensors}
-        return Layout(self.name, layers, named, buffers, self.prefix, self.renamed, self.twins)
+        return Layout(self.name, layers, named, buffers, self.prefix, self.renamed, self.twins, self.widths)
 
 
 def _request(spec: TensorSpec, stored: Stored, sizes: Mapping[str, int], layer: int | None) -> Request:
