@@ -29,6 +29,7 @@ def inspect(
         int | None, typer.Option(min=1, help="Permutations of each axis [default: 19999, more for many axes].")
     ] = None,
     as_json: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - prints it.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with figures.")] = None,
 ) -> None:
     """Inspect stored weights: exchangeability of neurons, heads and coordinates, structure of rows and columns.
 
@@ -46,7 +47,7 @@ def inspect(
     from rctheory.inspection.console import print_inspection
     from rctheory.inspection.inspection import inspect_source
 
-    _check_target(as_json)
+    _check_targets(as_json, html)
     with follow() as report_progress:
         inspection = inspect_source(
             source,
@@ -57,10 +58,16 @@ def inspect(
             report_progress=report_progress,
         )
     _write_json(inspection.as_dict(), as_json)
+    if html is not None:
+        from rctheory.report.inspection import inspection_page
+        from rctheory.suite.codec import write_atomically
+
+        write_atomically(html, inspection_page(inspection))
     if as_json != STDOUT:
         print_inspection(inspection, make_console())
-        if as_json is not None:
-            typer.echo(f"JSON: {as_json}")
+        for kind, file in (("JSON", as_json), ("page", html)):
+            if file is not None:
+                typer.echo(f"{kind}: {file}")
     raise typer.Exit(1 if inspection.consistent is False else 0)
 
 
@@ -69,15 +76,18 @@ def _split(values: list[str] | None) -> list[str] | None:
     return None if not values else [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
-def _check_target(as_json: str | None) -> None:
-    """Refuse, before any work, a file that cannot be written."""
+def _check_targets(as_json: str | None, html: Path | None) -> None:
+    """Refuse, before any work, files that cannot be written."""
     from rctheory.suite.environment import prepare_folder
 
-    if as_json not in (None, STDOUT):
-        file = Path(str(as_json))
-        if file.is_dir():
-            raise UsageError(f"--json {file} is a folder", "a file", "name a file in it")
-        prepare_folder(file.parent)
+    files = {"--html": html, "--json": None if as_json in (None, STDOUT) else Path(str(as_json))}
+    for option, file in files.items():
+        if file is not None:
+            if file.is_dir():
+                raise UsageError(f"{option} {file} is a folder", "a file", "name a file in it")
+            prepare_folder(file.parent)
+    if html is not None and html == files["--json"]:
+        raise UsageError(f"--html and --json both name {html}", "two files", "name another file")
 
 
 def _write_json(value: dict[str, Any], target: str | None) -> None:

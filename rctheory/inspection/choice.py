@@ -1,6 +1,7 @@
 """Which axes are inspected: patterns over axis paths and instances."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from rctheory.architectures.axes import AxisInstance
@@ -37,7 +38,7 @@ def restrict(layout: Layout, axes: frozenset[str]) -> Layout:
         for name, tensor in layout.tensors.items()
         if any(instance.name in axes for nest in tensor.nests for instance in nest)
     }
-    return Layout(layout.architecture, layout.layers, touched, layout.buffers)
+    return replace(layout, tensors=touched)
 
 
 def _matches(pattern: str, instance: AxisInstance) -> bool:

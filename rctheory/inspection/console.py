@@ -24,9 +24,11 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     for outcome in inspection.outcomes:
         console.print(f"\n[bold]{outcome.statistic.name}[/]: {escape(outcome.statistic.question)}")
         if outcome.statistic.name == "order":
-            _print_order(outcome, console)
+            _print_table(*summarise_order(outcome), console)
+            for line in contradictions(outcome):
+                console.print(f"[red]{escape(line)}[/]")
         else:
-            console.print(_table(outcome))
+            _print_table(*summarise(outcome), console, CAPTION)
         for note in outcome.notes:
             console.print(escape(note))
     if inspection.consistent is True:
@@ -35,41 +37,56 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         console.print("[red]The weights contradict the symmetry that the architecture declares.[/]")
 
 
-def _print_order(outcome: Outcome, console: Console) -> None:
-    """Print one line for each kind of axis and one for each contradiction."""
-    table = Table("axis", "units", "declared", "largest |z|", "adjusted p", "the weights are")
-    for column in table.columns[1:5]:
-        column.justify = "right"
+def summarise_order(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
+    """Return headings, and one line for each kind of axis."""
+    lines = []
     for title, rows in _groups(outcome.rows).items():
         p_values = _numbers(rows, "p_value_adjusted")
         counts = Counter(str(row.values["finding"]) for row in rows)
-        table.add_row(
-            f"{title} ({_places(rows)})",
-            str(rows[0].values["units"]),
-            "exchangeable" if rows[0].values["declared_exchangeable"] else "ordered",
-            f"{max(_numbers(rows, 'z')):.1f}",
-            _range(min(p_values), max(p_values), ".2g"),
-            "; ".join(finding if len(counts) == 1 else f"{finding}: {count}" for finding, count in counts.items()),
+        lines.append(
+            [
+                f"{title} ({_places(rows)})",
+                str(rows[0].values["units"]),
+                "exchangeable" if rows[0].values["declared_exchangeable"] else "ordered",
+                f"{max(_numbers(rows, 'z')):.1f}",
+                _range(min(p_values), max(p_values), ".2g"),
+                "; ".join(finding if len(counts) == 1 else f"{finding}: {n}" for finding, n in counts.items()),
+            ]
         )
-    console.print(table)
+    return ["axis", "units", "declared", "largest |z|", "adjusted p", "the weights are"], lines
+
+
+def summarise(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
+    """Return headings, and one line for what is called the same in all layers: median, range, small p-values."""
+    columns = [column for column in outcome.statistic.columns if column.shown and column.kind != "text"]
+    lines = [
+        [label, _places(rows), *(_cell(rows, column) for column in columns)]
+        for label, rows in _groups(outcome.rows).items()
+    ]
+    return ["where", "layers", *(_heading(column) for column in columns)], lines
+
+
+def contradictions(outcome: Outcome) -> list[str]:
+    """Return a line for each axis whose order the declaration denies."""
+    lines = []
     for row in outcome.rows:
         if row.values["finding"] == Finding.CONTRADICTED:
-            (p_value,) = _numbers([row], "p_value_adjusted")
+            (p_value,), place = _numbers([row], "p_value_adjusted"), str(row.values["most_in"])
             scores = row.values["scores"]
-            z = scores[str(row.values["most_in"])] if isinstance(scores, dict) else 0.0
-            text = f"{row.subject}: p = {p_value:.2g}, most in {row.values['most_in']} (z = {z:.1f})"
-            console.print(f"[red]{escape(text)}[/]")
+            z = scores[place] if isinstance(scores, dict) else 0.0
+            lines.append(f"{row.subject}: p = {p_value:.2g}, most in {place} (z = {z:.1f})")
+    return lines
 
 
-def _table(outcome: Outcome) -> Table:
-    """Summarise the rows of a statistic over layers: median and range of numbers, how many p-values are small."""
-    columns = [column for column in outcome.statistic.columns if column.shown and column.kind != "text"]
-    table = Table("where", "layers", *(_heading(column) for column in columns), caption=CAPTION, caption_justify="left")
+def _print_table(headings: Sequence[str], lines: Sequence[Sequence[str]], console: Console, caption: str = "") -> None:
+    """Print a table of text; numbers stand right."""
+    table = Table(*headings, caption=caption or None, caption_justify="left")
     for number, head in enumerate(table.columns):
-        head.overflow, head.justify, head.no_wrap = "fold", "right" if number else "left", number == 0
-    for label, rows in _groups(outcome.rows).items():
-        table.add_row(escape(label), _places(rows), *(_cell(rows, column) for column in columns))
-    return table
+        left = number == 0 or head.header == "the weights are"
+        head.overflow, head.justify, head.no_wrap = "fold", "left" if left else "right", number == 0
+    for line in lines:
+        table.add_row(*(escape(cell) for cell in line))
+    console.print(table)
 
 
 def _heading(column: Column) -> str:
@@ -98,11 +115,11 @@ def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _places(rows: Sequence[Row]) -> str:
-    """Say where the rows are: `30 layers`, `all layers pooled`, `model`."""
+    """Say where the rows are: `30 layers`, `layers pooled`, `model`."""
     layers = {row.layer for row in rows if row.layer is not None}
     if layers:
         return f"{len(layers)} layers" if len(layers) > 1 else f"layer {min(layers)}"
-    return "all layers pooled" if rows[0].values.get("kind") == "inside" else "model"
+    return "layers pooled" if rows[0].values.get("kind") == "inside" else "model"
 
 
 def _numbers(rows: Sequence[Row], key: str) -> list[float]:

@@ -7,8 +7,10 @@ from math import ceil
 
 from rctheory.architectures.layout import Layout
 from rctheory.errors import UsageError
+from rctheory.inspection.choice import restrict
 from rctheory.inspection.hypotheses import Hypothesis, Kind, hypotheses
 from rctheory.inspection.moments import Moments
+from rctheory.inspection.norms import UnitNorms
 from rctheory.inspection.statistic import Column, Options, Row, UnitStatistic
 from rctheory.statistics.multiplicity import max_t
 from rctheory.statistics.permutation import PermutationTest, order_tests
@@ -115,7 +117,7 @@ def find_order(layout: Layout, moments: Mapping[str, Moments], options: Options)
         for name, tensor in layout.tensors.items()
         for dimension in range(len(tensor.nests))
     }
-    tested = [h for h in hypotheses(layout, norms) if _chosen(h, layout, options.axes)]
+    tested = _chosen(layout, norms, options.axes)
     families = {h.name: h.family for h in tested}
     permutations = enough(options.permutations, len(set(families.values())))
     tests = order_tests({h.name: h.sets for h in tested}, permutations=permutations, seed=options.seed)
@@ -138,7 +140,13 @@ def enough(permutations: int | None, families: int) -> int:
     return permutations
 
 
-def _chosen(hypothesis: Hypothesis, layout: Layout, axes: frozenset[str]) -> bool:
-    """Return whether the axis of a hypothesis, in its layer or in any, was asked for."""
-    name = hypothesis.axis.instance(hypothesis.layer)
-    return name in axes or any(layout.axes[axis].axis == hypothesis.axis for axis in axes if hypothesis.layer is None)
+def _chosen(layout: Layout, norms: UnitNorms, axes: frozenset[str]) -> list[Hypothesis]:
+    """Return the hypotheses about the chosen axis instances; what is pooled over layers is pooled over chosen ones."""
+    if axes >= layout.axes.keys():
+        return hypotheses(layout, norms)
+    found = []
+    for axis in dict.fromkeys(layout.axes[name].axis for name in layout.axes if name in axes):
+        instances = frozenset(name for name in axes if layout.axes[name].axis == axis)
+        about = (h for h in hypotheses(restrict(layout, instances), norms) if h.axis == axis)
+        found += [h for h in about if h.layer is None or axis.instance(h.layer) in instances]
+    return found

@@ -73,14 +73,14 @@ def canvas(width: float, height: float) -> "tuple[Figure, Axes]":
     return figure, figure.add_subplot()
 
 
-def png(figure: "Figure") -> bytes:
-    """Return the picture in 96 colours, a quarter of the size, without metadata that would change the bytes."""
+def png(figure: "Figure", colours: int = 96) -> bytes:
+    """Return the picture in a few colours, a quarter of the size, without metadata that would change the bytes."""
     from PIL import Image
 
     drawn, packed = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", metadata={"Software": None})
     picture = Image.open(drawn).convert("RGB")
-    picture.quantize(96, dither=Image.Dither.NONE).save(packed, format="png", optimize=True)
+    picture.quantize(colours, dither=Image.Dither.NONE).save(packed, format="png", optimize=True)
     return packed.getvalue()
 
 

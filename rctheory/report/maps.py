@@ -16,7 +16,7 @@ LOWEST_P = 1e-6
 PRINTED_CELLS = 40
 
 
-def table_picture(claim: str, index: int, table: Table) -> Picture | None:
+def table_picture(claim: str, index: int, table: Table, colours: int = 96) -> Picture | None:
     """Draw a table as a map; p-values on a log colour scale. Text tables and small ones are printed instead."""
     if table.kind == "text" or len(table.rows) * len(table.columns) <= PRINTED_CELLS:
         return None
@@ -28,7 +28,7 @@ def table_picture(claim: str, index: int, table: Table) -> Picture | None:
         draw(figure, axes, np.ma.masked_array(values, empty))
         _hatch(axes, empty)
         _frame(axes, table)
-        picture = png(figure)
+        picture = png(figure, colours)
     scale = "Log colour scale: dark is a small p-value. " if table.kind == "p-value" else ""
     void = "Hatched cells have no value." if empty.any() else ""
     return Picture(file_name(claim, f"table-{index}"), picture, f"{table.title}. {scale}{void}".strip())

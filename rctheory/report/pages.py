@@ -46,6 +46,27 @@ def write_report(evidence: Evidence, folder: Path) -> Path:
 
 def render(evidence: Evidence, sections: list[Section]) -> Mapping[str, str | bytes]:
     """Return the content of every file by its name."""
+    templates = page_templates()
+    shared = {
+        "evidence": evidence,
+        "environment": evidence.environment,
+        "sections": sections,
+        "headline": summary.headline(evidence),
+        "marks": MARKS,
+        "good": evidence.exit_code == 0,
+        "figures": FIGURES,
+    }
+    page = templates.get_template("index.html.jinja").render(graph=claim_graph(evidence), **shared)
+    files: dict[str, str | bytes] = {
+        f"{FIGURES}/{picture.name}.png": picture.png for section in sections for picture in section.pictures
+    }
+    files[MARKDOWN] = templates.get_template("report.md.jinja").render(**shared)
+    files[PAGE] = page  # last: a page is never newer than what it shows
+    return files
+
+
+def page_templates() -> Environment:
+    """Return the templates with the filters that all pages share."""
     templates = Environment(
         loader=PackageLoader("rctheory.report"),
         autoescape=lambda name: bool(name and name.endswith(".html.jinja")),
@@ -66,22 +87,7 @@ def render(evidence: Evidence, sections: list[Section]) -> Mapping[str, str | by
         "base64": lambda data: base64.b64encode(data).decode("ascii"),
     }
     templates.tests["wide"] = is_wide
-    shared = {
-        "evidence": evidence,
-        "environment": evidence.environment,
-        "sections": sections,
-        "headline": summary.headline(evidence),
-        "marks": MARKS,
-        "good": evidence.exit_code == 0,
-        "figures": FIGURES,
-    }
-    page = templates.get_template("index.html.jinja").render(graph=claim_graph(evidence), **shared)
-    files: dict[str, str | bytes] = {
-        f"{FIGURES}/{picture.name}.png": picture.png for section in sections for picture in section.pictures
-    }
-    files[MARKDOWN] = templates.get_template("report.md.jinja").render(**shared)
-    files[PAGE] = page  # last: a page is never newer than what it shows
-    return files
+    return templates
 
 
 def _section(evidence: Evidence, record: ClaimRecord) -> Section:

@@ -178,7 +178,7 @@ def test_people_read_what_contradicts_and_what_agrees(tmp_path: Path) -> None:
         print_inspection(inspection, console)
         texts.append(console.file.getvalue())
     assert "consistent with the symmetry" in texts[0]
-    assert "value_dim inside group (all layers pooled)" in texts[0]
+    assert "value_dim inside group (layers pooled)" in texts[0]
     assert "contradict the symmetry" in texts[1]
     assert f"layers.1.ffn: p = 0.0015, most in {GATE} rows" in texts[1]
 
