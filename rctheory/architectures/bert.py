@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rctheory.architectures.configs import read_flag, refuse_flag
-from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, TensorSpec, Widths
+from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Norm, NormKind, Role, TensorSpec, Widths
 from rctheory.architectures.transformer import (
     FFN,
     HEAD,
@@ -24,6 +24,8 @@ SENTENCE_ORDER = Axis("sentence_order", Role.OUTPUT, exchangeable=False)
 
 BLOCK = "bert.encoder.layer.{layer}."
 
+NORMS = ("bert.embeddings.LayerNorm", f"{BLOCK}attention.output.LayerNorm", f"{BLOCK}output.LayerNorm")
+
 
 def bert(*, tied: bool = True) -> Architecture:
     """Declare the tensors of a BERT model with its pooler and the heads of its pre-training, where stored.
@@ -36,9 +38,9 @@ def bert(*, tied: bool = True) -> Architecture:
     return Architecture(
         "bert",
         (
-            TensorSpec("bert.embeddings.word_embeddings.weight", ((VOCABULARY,), residual)),
-            TensorSpec("bert.embeddings.position_embeddings.weight", ((POSITION,), residual)),
-            TensorSpec("bert.embeddings.token_type_embeddings.weight", ((TOKEN_TYPE,), residual)),
+            TensorSpec("bert.embeddings.word_embeddings.weight", ((VOCABULARY,), residual), reads=0),
+            TensorSpec("bert.embeddings.position_embeddings.weight", ((POSITION,), residual), reads=0),
+            TensorSpec("bert.embeddings.token_type_embeddings.weight", ((TOKEN_TYPE,), residual), reads=0),
             *_norm("bert.embeddings.LayerNorm", residual),
             *_linear(f"{BLOCK}attention.self.query", KEYS, residual),
             *_linear(f"{BLOCK}attention.self.key", KEYS, residual),
@@ -57,6 +59,14 @@ def bert(*, tied: bool = True) -> Architecture:
         twins=_twins() if tied else {},
         prefix="bert.",
         widths=_widths(tied=tied),
+        norms=(
+            *(Norm(name, NormKind.LAYER) for name in NORMS),
+            Norm(
+                "cls.predictions.transform.LayerNorm",
+                NormKind.LAYER,
+                feeds="bert.embeddings.word_embeddings.weight" if tied else "",
+            ),
+        ),
         renamed={
             ".LayerNorm.weight": ".LayerNorm.gamma",
             ".LayerNorm.bias": ".LayerNorm.beta",

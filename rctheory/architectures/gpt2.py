@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rctheory.architectures.configs import read_flag, read_whole, refuse_flag
-from rctheory.architectures.spec import Architecture, Layout, Nest, Stored, TensorSpec, Widths
+from rctheory.architectures.spec import Architecture, Layout, Nest, Norm, NormKind, Stored, TensorSpec, Widths
 from rctheory.architectures.transformer import (
     FFN,
     HEAD,
@@ -46,8 +46,8 @@ def gpt2(*, tied: bool = True) -> Architecture:
     return Architecture(
         "gpt2",
         (
-            TensorSpec("transformer.wte.weight", ((VOCABULARY,), residual)),
-            TensorSpec("transformer.wpe.weight", ((POSITION,), residual)),
+            TensorSpec("transformer.wte.weight", ((VOCABULARY,), residual), reads=0),
+            TensorSpec("transformer.wpe.weight", ((POSITION,), residual), reads=0),
             *_norm(f"{BLOCK}ln_1"),
             *(_attention(name, "weight", 1, (residual, outputs)) for name, outputs in ATTENTION.items()),
             *(_attention(name, "bias", 0, (outputs,)) for name, outputs in ATTENTION.items()),
@@ -61,18 +61,24 @@ def gpt2(*, tied: bool = True) -> Architecture:
         buffers=(f"{BLOCK}attn.bias", f"{BLOCK}attn.masked_bias"),  # causal masks
         prefix="transformer.",
         widths=WIDTHS,
+        norms=(
+            Norm(f"{BLOCK}ln_1", NormKind.LAYER),
+            Norm(f"{BLOCK}ln_2", NormKind.LAYER),
+            Norm("transformer.ln_f", NormKind.LAYER, feeds="transformer.wte.weight" if tied else ""),
+        ),
         twins={"lm_head.weight": "transformer.wte.weight"} if tied else {},
     )
 
 
 def _attention(name: str, kind: str, dimension: int, nests: tuple[Nest, ...]) -> TensorSpec:
     """Declare a part of the fused projection."""
-    return TensorSpec(f"{BLOCK}attn.{name}.{kind}", nests, stored=Stored(f"{BLOCK}attn.c_attn.{kind}", dimension))
+    stored = Stored(f"{BLOCK}attn.c_attn.{kind}", dimension)
+    return TensorSpec(f"{BLOCK}attn.{name}.{kind}", nests, stored=stored, reads=0)
 
 
 def _linear(name: str, inputs: Nest, outputs: Nest) -> tuple[TensorSpec, ...]:
     """Declare a matrix with its bias."""
-    return TensorSpec(f"{name}.weight", (inputs, outputs)), TensorSpec(f"{name}.bias", (outputs,))
+    return TensorSpec(f"{name}.weight", (inputs, outputs), reads=0), TensorSpec(f"{name}.bias", (outputs,))
 
 
 def _norm(name: str) -> tuple[TensorSpec, ...]:

@@ -4,7 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from rctheory.architectures.configs import REMEDY, read_flag
-from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, Scope, Stored, TensorSpec, Widths
+from rctheory.architectures.spec import (
+    Architecture,
+    Axis,
+    Layout,
+    Nest,
+    Norm,
+    NormKind,
+    Role,
+    Scope,
+    Stored,
+    TensorSpec,
+    Widths,
+)
 from rctheory.architectures.transformer import FFN, HEAD, RESIDUAL, VALUE_DIM, VOCABULARY
 from rctheory.errors import CheckpointError
 
@@ -47,7 +59,7 @@ def gpt_neox(
     return Architecture(
         "gpt_neox",
         (
-            TensorSpec("gpt_neox.embed_in.weight", ((VOCABULARY,), residual)),
+            TensorSpec("gpt_neox.embed_in.weight", ((VOCABULARY,), residual), reads=0),
             *_norm(f"{BLOCK}input_layernorm"),
             *(_fused(name, "weight", (rows, residual)) for name, rows in parts.items()),
             *(_fused(name, "bias", (rows,)) for name, rows in parts.items() if attention_bias),
@@ -62,6 +74,11 @@ def gpt_neox(
         buffers=tuple(f"{BLOCK}attention.{name}" for name in ("bias", "masked_bias", "rotary_emb.inv_freq")),
         prefix="gpt_neox.",
         widths=WIDTHS,
+        norms=(
+            Norm(f"{BLOCK}input_layernorm", NormKind.LAYER),
+            Norm(f"{BLOCK}post_attention_layernorm", NormKind.LAYER),
+            Norm("gpt_neox.final_layer_norm", NormKind.LAYER, feeds="gpt_neox.embed_in.weight" if tied else ""),
+        ),
         twins={"embed_out.weight": "gpt_neox.embed_in.weight"} if tied else {},
     )
 

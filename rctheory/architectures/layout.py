@@ -6,6 +6,7 @@ from functools import cached_property
 from math import prod
 
 from rctheory.architectures.axes import AxisInstance
+from rctheory.architectures.norms import Norm
 from rctheory.architectures.storage import Naming, Place, join_shapes
 from rctheory.architectures.widths import Widths
 from rctheory.errors import ShapeError
@@ -32,6 +33,7 @@ class TensorLayout:
         stored: where checkpoints with the names of transformers hold it.
         gguf: where a GGUF file holds it; None where that format does not.
         optional: group of tensors that a checkpoint holds or lacks together; empty where it must hold this one.
+        reads: dimension that is summed over when the tensor is applied; a vector reads nothing.
     """
 
     name: str
@@ -41,6 +43,7 @@ class TensorLayout:
     stored: Place
     gguf: Place | None = None
     optional: str = ""
+    reads: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,6 +64,8 @@ class Layout:
         renamed: ends of stored names in older checkpoints, by what they are now.
         twins: stored names of second copies that a checkpoint may hold, with the declared tensor that each repeats.
         widths: entries of the configuration that hold the sizes.
+        norms: every norm over an axis.
+        rooted: tensors that the software multiplies by the square root of the size of an axis, with its name.
     """
 
     architecture: str
@@ -71,6 +76,8 @@ class Layout:
     renamed: Mapping[str, str] = field(default_factory=dict)
     twins: Mapping[str, str] = field(default_factory=dict)
     widths: Widths = field(default_factory=Widths)
+    norms: tuple[Norm, ...] = ()
+    rooted: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def axes(self) -> dict[str, AxisInstance]:

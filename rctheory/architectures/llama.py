@@ -9,7 +9,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rctheory.architectures.configs import read_flag, read_whole
-from rctheory.architectures.spec import Architecture, Axis, Layout, Nest, Role, Scope, Stored, TensorSpec, Widths
+from rctheory.architectures.spec import (
+    Architecture,
+    Axis,
+    Layout,
+    Nest,
+    Norm,
+    NormKind,
+    Role,
+    Scope,
+    Stored,
+    TensorSpec,
+    Widths,
+)
 from rctheory.architectures.transformer import FFN, RESIDUAL, VOCABULARY
 from rctheory.errors import CheckpointError
 
@@ -24,6 +36,7 @@ EXPERT = Axis("expert", Role.EXPERT, exchangeable=True, scope=Scope.LAYER)
 EXPERT_FFN = Axis("ffn", Role.HIDDEN, exchangeable=True, averaged=True, scope=Scope.LAYER, parent=EXPERT)
 
 BLOCK = "model.layers.{layer}."
+EMBEDDING = "model.embed_tokens.weight"
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,8 @@ class Features:
         mlp_bias: the three feed-forward projections have biases.
         head_norms: queries and keys of every head are normed, with one gain for all heads.
         experts: several feed-forward maps, of which a router picks some for each token.
+        gain_offset: added to every stored gain before it multiplies.
+        rooted: embeddings are multiplied by the square root of the width.
         gguf: GGUF names are declared.
     """
 
@@ -46,6 +61,8 @@ class Features:
     mlp_bias: bool = False
     head_norms: bool = False
     experts: bool = False
+    gain_offset: float = 0.0
+    rooted: bool = False
     gguf: bool = False
 
 
@@ -72,7 +89,7 @@ def decoder(name: str, features: Features) -> Architecture:
     """
     residual, vocabulary = (RESIDUAL,), (VOCABULARY,)
     specs = (
-        TensorSpec("model.embed_tokens.weight", (vocabulary, residual), Stored("token_embd.weight")),
+        TensorSpec(EMBEDDING, (vocabulary, residual), Stored("token_embd.weight"), reads=0),
         _gain("input_layernorm", "attn_norm", residual),
         *_attention(features),
         _gain("post_attention_layernorm", "ffn_norm", residual),
@@ -84,9 +101,11 @@ def decoder(name: str, features: Features) -> Architecture:
         name,
         specs if features.gguf else tuple(replace(spec, gguf=None) for spec in specs),
         buffers=(f"{BLOCK}self_attn.rotary_emb.inv_freq", "rope_freqs.weight"),  # rotary frequencies
-        twins={"lm_head.weight": "model.embed_tokens.weight"} if features.tied else {},
+        twins={"lm_head.weight": EMBEDDING} if features.tied else {},
         prefix="model.",
         widths=_widths(name, features),
+        norms=_norms(features),
+        rooted={EMBEDDING: RESIDUAL} if features.rooted else {},
     )
 
 
@@ -145,6 +164,14 @@ def _linear(
     return (weight, offset) if bias else (weight,)
 
 
+def _norms(features: Features) -> tuple[Norm, ...]:
+    """Declare the norms."""
+    names = ["input_layernorm", "post_attention_layernorm"]
+    names += ["self_attn.q_norm", "self_attn.k_norm"] if features.head_norms else []
+    inner = (Norm(f"{BLOCK}{name}", NormKind.RMS, features.gain_offset) for name in names)
+    return (*inner, Norm("model.norm", NormKind.RMS, features.gain_offset, EMBEDDING if features.tied else ""))
+
+
 def _features(config: Mapping[str, Any]) -> Features:
     """Return the switches that a configuration sets, and those that its member of the family has once and for all."""
     member = config["model_type"]
@@ -156,7 +183,9 @@ def _features(config: Mapping[str, Any]) -> Features:
     bias = read_flag(config, "attention_bias", default=False)
     if member == "llama":
         return Features(tied, bias, bias, read_flag(config, "mlp_bias", default=False), gguf=True)
-    return Features(tied, bias, bias, head_norms=member == "qwen3")
+    if member == "gemma":
+        return Features(tied, bias, bias, gain_offset=1.0, rooted=True)
+    return Features(tied, bias, bias, head_norms=True)
 
 
 def layout_from_config(config: Mapping[str, Any]) -> Layout:

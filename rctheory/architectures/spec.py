@@ -13,6 +13,7 @@ from typing import Any
 
 from rctheory.architectures.axes import Axis, AxisInstance, Nest, Role, Scope
 from rctheory.architectures.layout import Layout, TensorLayout, Touch
+from rctheory.architectures.norms import Norm, NormKind
 from rctheory.architectures.storage import Naming, Place, Request, Stored, lay_out
 from rctheory.architectures.widths import Widths
 from rctheory.errors import CheckpointError, LawError, ShapeError
@@ -24,6 +25,8 @@ __all__ = [
     "Layout",
     "Naming",
     "Nest",
+    "Norm",
+    "NormKind",
     "Place",
     "Role",
     "Scope",
@@ -48,6 +51,8 @@ class TensorSpec:
         gguf: where a GGUF file holds it; None where that format does not.
         stored: where checkpoints with the names of transformers hold it; None for a tensor of its own.
         optional: group of tensors that a checkpoint may lack, all together; empty where it may not.
+        reads: dimension that is summed over when the tensor is applied: 1 where outputs come first, 0 where inputs do,
+            as in an embedding. The other dimensions write. A vector only writes.
 
     Raises:
         LawError: a dimension without axes, a parent that is missing from the nest or stands inside its child, or an
@@ -59,6 +64,7 @@ class TensorSpec:
     gguf: Stored | None = None
     stored: Stored | None = None
     optional: str = ""
+    reads: int = 1
 
     def __post_init__(self) -> None:
         """Check the nesting of every dimension."""
@@ -95,9 +101,11 @@ class Architecture:
         renamed: ends of stored names in older checkpoints, by what they are now.
         twins: stored names of second copies that a checkpoint may hold, with the declared tensor that each repeats.
         widths: entries of the configuration that hold the sizes.
+        norms: every norm over an axis.
+        rooted: tensors that the software multiplies by the square root of the size of an axis.
 
     Raises:
-        LawError: two tensors, or two different axes, of the same name.
+        LawError: two tensors, or two different axes, of the same name; or a norm without its gain.
     """
 
     name: str
@@ -107,6 +115,8 @@ class Architecture:
     renamed: Mapping[str, str] = field(default_factory=dict)
     twins: Mapping[str, str] = field(default_factory=dict)
     widths: Widths = field(default_factory=Widths)
+    norms: tuple[Norm, ...] = ()
+    rooted: Mapping[str, Axis] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse names that mean two things."""
@@ -116,6 +126,11 @@ class Architecture:
             twice = sorted({name for name in found if found.count(name) > 1})
             if twice:
                 raise LawError(f"{kind} {twice[0]} is declared twice in {self.name}", "one meaning", "rename one")
+        missing = sorted(({norm.gain for norm in self.norms} | set(self.rooted)) - set(names))
+        if missing:
+            raise LawError(
+                f"tensor {missing[0]} is not declared in {self.name}", "a declared tensor", "correct its name"
+            )
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
@@ -169,8 +184,19 @@ class Architecture:
             for at, ((spec, layer), place) in enumerate(zip(wanted, places, strict=True))
         ]
         buffers = frozenset(name.replace(LAYER, str(layer)) for name in self.buffers for layer in range(layers))
-        named = {t.name: t for t in tensors}
-        return Layout(self.name, layers, named, buffers, self.prefix, self.renamed, self.twins, self.widths)
+        norms = [n.in_layer(LAYER, at) for n in self.norms for at in range(layers if LAYER in n.name else 1)]
+        return Layout(
+            architecture=self.name,
+            layers=layers,
+            tensors={t.name: t for t in tensors},
+            buffers=buffers,
+            prefix=self.prefix,
+            renamed=self.renamed,
+            twins=self.twins,
+            widths=self.widths,
+            norms=tuple(norms),
+            rooted={name: axis.name for name, axis in self.rooted.items()},
+        )
 
 
 def _request(spec: TensorSpec, stored: Stored, sizes: Mapping[str, int], layer: int | None) -> Request:
@@ -188,4 +214,5 @@ def _concrete(
     nests = tuple(
         tuple(AxisInstance(axis.instance(layer), axis, sizes[axis.name]) for axis in nest) for nest in spec.dimensions
     )
-    return TensorLayout(spec.name.replace(LAYER, str(layer)), spec.name, layer, nests, place, gguf, spec.optional)
+    name = spec.name.replace(LAYER, str(layer))
+    return TensorLayout(name, spec.name, layer, nests, place, gguf, spec.optional, spec.reads)

@@ -11,7 +11,7 @@ from rctheory.architectures.convnet import convnet
 from rctheory.architectures.llama import GROUP, HEAD, KEY_DIM, llama
 from rctheory.architectures.mlp import mlp
 from rctheory.architectures.registry import config_of_gguf, layout_of
-from rctheory.architectures.spec import Architecture, TensorSpec
+from rctheory.architectures.spec import Architecture, Norm, NormKind, TensorSpec
 from rctheory.architectures.transformer import FFN, RESIDUAL
 from rctheory.errors import CheckpointError, LawError, ShapeError
 from tests.architectures.models import BERT, FAMILIES, GPT2, NEOX
@@ -183,6 +183,8 @@ def test_one_name_has_one_meaning() -> None:
         Architecture("x", (TensorSpec("a", ((RESIDUAL,),)), TensorSpec("b", ((other,),))))
     with pytest.raises(LawError, match="tensor a is declared twice"):
         Architecture("x", (TensorSpec("a", ((RESIDUAL,),)), TensorSpec("a", ((RESIDUAL,),))))
+    with pytest.raises(LawError, match=r"tensor n\.weight is not declared in x"):
+        Architecture("x", (TensorSpec("a", ((RESIDUAL,),)),), norms=(Norm("n", NormKind.RMS),))
     with pytest.raises(LawError, match="depth 1"):
         mlp(1)
     with pytest.raises(LawError, match="1 modules of a perceptron of depth 2"):
