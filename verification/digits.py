@@ -38,18 +38,25 @@ def digits() -> tuple[Split, Split]:
     return Split(x[:TRAINING], labels[:TRAINING]), Split(x[TRAINING:], labels[TRAINING:])
 
 
-def ansatz() -> Ansatz:
+def ansatz(inputs: int = 65, *, gain: float = 2.0, residual: float = 0.5, law: int = 0) -> Ansatz:
     """Return two hidden tanh layers with Gaussian latents of dimension 16 and bilinear kernels.
 
     Coefficients are drawn once and do not follow the seed: they are part of the law. The middle matrix has a residual.
+
+    Args:
+        inputs: number of inputs, the constant included.
+        gain: size of the middle matrix's mean kernel: its entries have the standard deviation `gain`; 0 leaves the
+            residual alone.
+        residual: standard deviation of the middle matrix's residual.
+        law: which coefficients; another number is another law.
     """
-    law = GaussianLaw(LATENT)
+    latents = GaussianLaw(LATENT)
     latent = leading(LATENT)
-    first = SeparableKernel(latent, _coefficients(LATENT, 65), coordinates(65))
-    middle = SeparableKernel(latent, 2 * _coefficients(LATENT, LATENT) / sqrt(LATENT), latent)
-    last = SeparableKernel(coordinates(10), 0.3 * _coefficients(10, LATENT), latent)
-    kernels = (RCKernel(first), RCKernel(middle, residual=0.5), RCKernel(last))
-    return Ansatz(65, 10, (law, law), kernels, TANH)
+    first = SeparableKernel(latent, _coefficients(LATENT, inputs, law), coordinates(inputs))
+    middle = SeparableKernel(latent, gain * _coefficients(LATENT, LATENT, law) / sqrt(LATENT), latent)
+    last = SeparableKernel(coordinates(10), 0.3 * _coefficients(10, LATENT, law), latent)
+    kernels = (RCKernel(first), RCKernel(middle, residual=residual), RCKernel(last))
+    return Ansatz(inputs, 10, (latents, latents), kernels, TANH)
 
 
 def trained_network(width: int, seed: int, device: torch.device) -> Network:
@@ -67,9 +74,9 @@ def _trained(width: int, seed: int, device: str) -> Network:
     return Network(tuple(w[0] for w in trained.weights), trained.masses, trained.activation)
 
 
-def _coefficients(rows: int, columns: int) -> Tensor:
+def _coefficients(rows: int, columns: int, law: int) -> Tensor:
     """Draw coefficients of variance 1 / 16."""
-    stream = generator(0, "digits", "kernel", rows, columns)
+    stream = generator(law, "digits", "kernel", rows, columns)
     return torch.randn(rows, columns, generator=stream, dtype=torch.float64) / sqrt(LATENT)
 
 

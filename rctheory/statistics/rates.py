@@ -50,18 +50,26 @@ class Point:
         return float(self.n) if self.scale is None else self.scale
 
 
-def effective_width(m: int, reference: int) -> float:
-    """Return 1 / (1/m - 1/N): the width whose error against the limit equals that of m against a reference N.
+def effective_width(m: int, reference: int, *, nested: bool = True) -> float:
+    """Return 1 / (1/m -+ 1/N): the width whose error against the limit equals that of m against a reference N.
 
     Two nested samples of m < N units share the reference's own fluctuation, so their difference has variance
-    S^2 (1/m - 1/N): regress on this scale, never on m.
+    S^2 (1/m - 1/N); independent ones add theirs, S^2 (1/m + 1/N): regress on this scale, never on m.
+
+    Args:
+        m: width.
+        reference: N.
+        nested: whether the m units are among those of the reference.
 
     Raises:
-        UsageError: m is not in 1..N-1.
+        UsageError: m is not in 1..N-1, or not positive where the two are independent.
+
+    Source: claim `reference.finite`.
     """
-    if not 0 < m < reference:
-        raise UsageError(f"width {m} against a reference of width {reference}", "0 < m < N", "compare smaller widths")
-    return 1.0 / (1.0 / m - 1.0 / reference)
+    if not 0 < m < reference and (nested or m < 1 or reference < 1):
+        expected = "0 < m < N" if nested else "positive widths"
+        raise UsageError(f"width {m} against a reference of width {reference}", expected, "compare other widths")
+    return 1.0 / (1.0 / m + (-1.0 if nested else 1.0) / reference)
 
 
 @dataclass(frozen=True)
