@@ -17,6 +17,7 @@ from rctheory.architectures.transformer import (
     VOCABULARY,
 )
 
+EPSILON = "layer_norm_epsilon"
 BLOCK = "transformer.h.{layer}."
 WIDTHS = Widths(
     (
@@ -62,9 +63,9 @@ def gpt2(*, tied: bool = True) -> Architecture:
         prefix="transformer.",
         widths=WIDTHS,
         norms=(
-            Norm(f"{BLOCK}ln_1", NormKind.LAYER),
-            Norm(f"{BLOCK}ln_2", NormKind.LAYER),
-            Norm("transformer.ln_f", NormKind.LAYER, feeds="transformer.wte.weight" if tied else ""),
+            Norm(f"{BLOCK}ln_1", NormKind.LAYER, epsilon=EPSILON),
+            Norm(f"{BLOCK}ln_2", NormKind.LAYER, epsilon=EPSILON),
+            Norm("transformer.ln_f", NormKind.LAYER, epsilon=EPSILON, feeds="transformer.wte.weight" if tied else ""),
         ),
         twins={"lm_head.weight": "transformer.wte.weight"} if tied else {},
     )

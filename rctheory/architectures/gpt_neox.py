@@ -24,6 +24,7 @@ from rctheory.errors import CheckpointError
 ROTARY_DIM = Axis("rotary_dim", Role.HEAD_DIM, exchangeable=False, scope=Scope.LAYER, parent=HEAD)
 PLAIN_DIM = Axis("plain_dim", Role.HEAD_DIM, exchangeable=True, scope=Scope.LAYER, parent=HEAD)
 
+EPSILON = "layer_norm_eps"
 BLOCK = "gpt_neox.layers.{layer}."
 
 WIDTHS = Widths(
@@ -75,9 +76,14 @@ def gpt_neox(
         prefix="gpt_neox.",
         widths=WIDTHS,
         norms=(
-            Norm(f"{BLOCK}input_layernorm", NormKind.LAYER),
-            Norm(f"{BLOCK}post_attention_layernorm", NormKind.LAYER),
-            Norm("gpt_neox.final_layer_norm", NormKind.LAYER, feeds="gpt_neox.embed_in.weight" if tied else ""),
+            Norm(f"{BLOCK}input_layernorm", NormKind.LAYER, epsilon=EPSILON),
+            Norm(f"{BLOCK}post_attention_layernorm", NormKind.LAYER, epsilon=EPSILON),
+            Norm(
+                "gpt_neox.final_layer_norm",
+                NormKind.LAYER,
+                epsilon=EPSILON,
+                feeds="gpt_neox.embed_in.weight" if tied else "",
+            ),
         ),
         twins={"embed_out.weight": "gpt_neox.embed_in.weight"} if tied else {},
     )

@@ -23,12 +23,20 @@ class Norm:
         kind: what it divides by.
         offset: added to the stored gain before it multiplies.
         feeds: the tensor that reads its output while it is the embedding as well; empty where no tied head follows.
+        epsilon: entry of the configuration with what is added to the variance; empty where the output of the norm is
+            the stream itself, so that it cannot grow by units which carry its mean.
     """
 
     name: str
     kind: NormKind
     offset: float = 0.0
     feeds: str = ""
+    epsilon: str = ""
+
+    @property
+    def default_epsilon(self) -> float:
+        """Return the epsilon of a configuration that does not say: that of torch and of transformers."""
+        return 1e-5
 
     @property
     def gain(self) -> str:

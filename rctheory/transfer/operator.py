@@ -1,0 +1,234 @@
+"""The operator of a transfer, tensor by tensor: what a plan does to weights follows from the declaration alone.
+
+Along each dimension of a tensor every planned axis is either *read* (summed over when the tensor is applied) or
+*written*. Copies of a unit are written alike and share what reads them. A stream under an RMSNorm may be copied
+unequally, s_i sqrt(m_i) being the same for all units: writers carry s_i, gains 1 / s_i. A tied head reads what the
+embedding writes: there the last gain carries what is missing. Under a LayerNorm units are copied equally, and what is
+left of the width carries the mean of the stream, which is normalised to zero.
+Source: claims `widening.rmsnorm`, `widening.layernorm`, `widening.gqa`, `widening.swiglu`, `widening.tied-head`.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rctheory.architectures.layout import Layout, TensorLayout
+from rctheory.architectures.norms import Norm, NormKind
+from rctheory.errors import ShapeError
+from rctheory.numerics import generator
+from rctheory.transfer import copies
+from rctheory.transfer.units import AxisPlan
+
+
+class Operator:
+    """Weights of the target from weights of the source, and back.
+
+    Args:
+        layout: the source's layout.
+        plans: by axis instance, source unit of each target unit; of an inner axis, inside each unit of its parent.
+        noise: standard deviation of symmetry-breaking noise, relative to the root mean square of a tensor.
+        seed: root seed of the noise.
+
+    Raises:
+        ShapeError: an axis that is not declared or not averaged, of another size, or a plan that no norm of it allows.
+    """
+
+    def __init__(self, layout: Layout, plans: Mapping[str, AxisPlan], *, noise: float = 0.0, seed: int = 0) -> None:
+        """Check the plans against the declaration."""
+        self._layout, self._plans, self._noise, self._seed = layout, dict(plans), noise, seed
+        self._norms = {tensor: norm for norm in layout.norms for tensor in (norm.gain, norm.bias)}
+        for name, plan in plans.items():
+            self._check(name, plan)
+
+    def apply(self, name: str, weights: Tensor) -> Tensor:
+        """Return one tensor of the target.
+
+        Args:
+            name: declared name.
+            weights: the tensor of the source, float32 or wider; may be overwritten.
+        """
+        tensor = self._require(name, weights, self._layout.tensors[name].shape if name in self._layout.tensors else ())
+        norm = self._norms.get(name)
+        size = self._noise * float(weights.square().mean().sqrt()) if self._noise else 0.0
+        for dimension in reversed(range(len(tensor.nests))):
+            for place, instance in enumerate(tensor.nests[dimension]):
+                plan = self._plans.get(instance.name)
+                if plan is None:
+                    continue
+                parts, at = _unfold(weights, tensor, dimension, self._plans, place)
+                if norm is not None:
+                    parts = self._norm(parts, at, plan, norm, instance.name, bias=name == norm.bias)
+                elif _is_read(tensor, dimension):
+                    parts = copies.read(parts, at, plan)
+                    if size and plan.exact:
+                        random = generator(self._seed, "noise", name, instance.name)
+                        parts = copies.add_noise(parts, at, plan, size / float(plan.width / plan.size), random)
+                else:
+                    parts = copies.write(parts, at, plan, self._written(name, instance.name))
+                weights = parts.flatten(dimension, dimension + len(tensor.nests[dimension]) - 1)
+        return weights.contiguous()
+
+    def undo(self, name: str, weights: Tensor) -> Tensor:
+        """Return one tensor of the source from that of the target: copies are joined.
+
+        The bits of the source come back where no factor but shares of copies was applied and no noise was added;
+        otherwise the result is off by rounding.
+
+        Raises:
+            ShapeError: a plan that sampled its units, or a tensor of another shape than the target's.
+        """
+        tensor = self._layout.tensors[name]
+        norm = self._norms.get(name)
+        for dimension, nest in enumerate(tensor.nests):
+            for place in reversed(range(len(nest))):
+                instance = nest[place]
+                plan = self._plans.get(instance.name)
+                if plan is None:
+                    continue
+                parts, at = _unfold(weights, tensor, dimension, self._plans, place, undone=True)
+                if norm is not None:
+                    parts = self._unnorm(parts, at, plan, norm, instance.name, bias=name == norm.bias)
+                elif _is_read(tensor, dimension):
+                    parts = copies.unread(parts, at, plan)
+                else:
+                    parts = copies.unwrite(parts, at, plan, self._written(name, instance.name))
+                weights = parts.flatten(dimension, dimension + len(nest) - 1)
+        return self._require_shape(name, weights, tensor.shape)
+
+    def configure(self, config: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
+        """Return the configuration of the target: its sizes, and the epsilon of norms whose variance has shrunk."""
+        written = self._layout.widths.write(config, sizes)
+        for norm in self._layout.norms:
+            stream = self._stream(norm)
+            if stream in self._plans and self._plans[stream].means:
+                scale = self._layer_scale(self._plans[stream])
+                written[norm.epsilon] = config.get(norm.epsilon, norm.default_epsilon) * scale
+        return written
+
+    @cached_property
+    def _kinds(self) -> dict[str, NormKind]:
+        """What the norms over each axis instance divide by."""
+        return {self._stream(norm): norm.kind for norm in self._layout.norms}
+
+    def _stream(self, norm: Norm) -> str:
+        """Return the axis instance that a norm runs over; empty where the checkpoint lacks the norm."""
+        gain = self._layout.tensors.get(norm.gain)
+        return gain.nests[0][-1].name if gain else ""
+
+    def _written(self, name: str, axis: str) -> Tensor | None:
+        """Return the factors of what writes an axis, by source unit; None where all are one."""
+        plan = self._plans[axis]
+        unequal = self._kinds.get(axis) is NormKind.RMS and plan.exact and not plan.extends
+        rooted = self._root_ratio(name, axis)
+        if not unequal and rooted == 1:
+            return None
+        return rooted * (plan.write_rms() if unequal else torch.ones(plan.size, dtype=torch.float64))
+
+    def _root_ratio(self, name: str, axis: str) -> float:
+        """Return sqrt(n / m) for a tensor that the software multiplies by sqrt(n), and by sqrt(m) afterwards."""
+        plan = self._plans[axis]
+        return sqrt(plan.size / plan.width) if self._layout.rooted.get(name) == axis else 1.0
+
+    def _gain(self, plan: AxisPlan, norm: Norm, axis: str) -> Tensor:
+        """Return the factors of a gain, by source unit.
+
+        1 / s_i; where a tied head follows, n / m instead: the tied table brings s_i a second time.
+        """
+        if norm.feeds:
+            tied = self._tied(plan, norm, axis)
+            return torch.full((plan.size,), tied * sqrt(self._layer_scale(plan)), dtype=torch.float64)
+        if norm.kind is NormKind.RMS:
+            return 1 / plan.write_rms()
+        return torch.full((plan.size,), sqrt(self._layer_scale(plan)), dtype=torch.float64)
+
+    def _tied(self, plan: AxisPlan, norm: Norm, axis: str) -> float:
+        """Return by what a tied head has become too large, inverted: one over the number of copies of a unit."""
+        whole = plan.size / plan.width if not plan.means else 1 / int(plan.counts[0])
+        return whole / self._root_ratio(norm.feeds, axis)
+
+    def _layer_scale(self, plan: AxisPlan) -> float:
+        """Return the variance of the grown stream relative to the source's: k n / m with k copies of each unit."""
+        return int(plan.counts[0]) * plan.size / plan.width if plan.means else 1.0
+
+    def _norm(self, parts: Tensor, at: int, plan: AxisPlan, norm: Norm, axis: str, *, bias: bool) -> Tensor:
+        """Return gain or bias of a norm; units that carry the mean have neither."""
+        factors, offset = self._norm_factors(plan, norm, axis, bias=bias)
+        scaled = ((parts.double() + offset) * factors - offset).to(parts.dtype)
+        if plan.means:
+            scaled = torch.cat([scaled, torch.full_like(scaled.narrow(at, 0, 1), -offset)], dim=at)
+        return scaled.index_select(at, plan.indices)
+
+    def _unnorm(self, parts: Tensor, at: int, plan: AxisPlan, norm: Norm, axis: str, *, bias: bool) -> Tensor:
+        """Return gain or bias of the source's norm."""
+        factors, offset = self._norm_factors(plan, norm, axis, bias=bias)
+        kept = copies.unwrite(parts, at, plan).double()
+        return ((kept + offset) / factors - offset).to(parts.dtype)
+
+    def _norm_factors(self, plan: AxisPlan, norm: Norm, axis: str, *, bias: bool) -> tuple[Tensor, float]:
+        """Return the factors of gain or bias by source unit, and the offset of the gain."""
+        if not bias:
+            return self._gain(plan, norm, axis), norm.offset
+        factor = self._tied(plan, norm, axis) if norm.feeds else 1.0
+        return torch.full((plan.size,), factor, dtype=torch.float64), 0.0
+
+    def _check(self, name: str, plan: AxisPlan) -> None:
+        """Refuse a plan that the declaration does not allow."""
+        self._layout.touches(name)
+        instance = self._layout.axes[name]
+        if not instance.axis.averaged:
+            found = f"axis {name} of {self._layout.architecture}, which is {instance.axis.role} and not averaged"
+            raise ShapeError(found, "an averaged axis", "resize an axis that the declaration averages over")
+        if plan.size != instance.size:
+            found = f"a plan of {plan.size} units for axis {name} of {instance.size}"
+            raise ShapeError(found, "one of as many", "draw the plan for this model")
+        norms = [norm for norm in self._layout.norms if self._stream(norm) == name]
+        layered = any(norm.kind is NormKind.LAYER for norm in norms)
+        if layered and plan.exact and not plan.extends:
+            least, most = int(plan.counts.min()), int(plan.counts.max())
+            found = f"units of axis {name} with {least} to {most} copies"
+            raise ShapeError(found, "as many copies of each, since LayerNorm takes their mean", "choose a multiple")
+        if plan.means and (not layered or not all(norm.epsilon for norm in norms)):
+            found = f"units of axis {name} that carry the mean"
+            raise ShapeError(found, "them only before a LayerNorm", "choose a multiple of the width")
+
+    def _require(self, name: str, weights: Tensor, shape: tuple[int, ...]) -> TensorLayout:
+        """Return the declaration of a tensor, whose shape must agree."""
+        if name not in self._layout.tensors:
+            raise ShapeError(f"tensor {name!r}", f"a tensor of {self._layout.architecture}", "name a declared tensor")
+        self._require_shape(name, weights, shape)
+        return self._layout.tensors[name]
+
+    def _require_shape(self, name: str, weights: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if tuple(weights.shape) != shape:
+            found = f"tensor {name} of shape {tuple(weights.shape)}"
+            raise ShapeError(found, f"{shape}, as declared", "make the layout and the weights agree")
+        return weights
+
+
+def _is_read(tensor: TensorLayout, dimension: int) -> bool:
+    """Return whether a dimension is summed over; a vector reads nothing."""
+    return len(tensor.nests) > 1 and dimension == tensor.reads
+
+
+def _unfold(
+    weights: Tensor,
+    tensor: TensorLayout,
+    dimension: int,
+    plans: Mapping[str, AxisPlan],
+    place: int,
+    *,
+    undone: bool = False,
+) -> tuple[Tensor, int]:
+    """Return the weights with the nest of one dimension unfolded, and the dimension of one axis of it.
+
+    Places before this one have their new sizes already, or, when undoing, still.
+    """
+    sizes = []
+    for at, instance in enumerate(tensor.nests[dimension]):
+        changed = instance.name in plans and (at <= place if undone else at < place)
+        sizes.append(plans[instance.name].width if changed else instance.size)
+    return weights.unflatten(dimension, sizes), dimension + place
