@@ -88,14 +88,14 @@ def compare_laws(x: Tensor, y: Tensor, *, permutations: int, seed: int, paired: 
     labels = _swaps if paired else _relabellings
     energies = _energies(standard.to(torch.float32), labels, len(x), permutations, seed)
     distances = np.sqrt(energies.clip(min=0.0))
-    low, high = np.quantile(distances[1:], NULL_LEVELS)
+    low, high = torch.from_numpy(distances[1:]).quantile(torch.tensor(NULL_LEVELS, dtype=torch.float64)).tolist()
     first, second = standard[: len(x)], standard[len(x) :]
     (centre_x, scale_x), (centre_y, scale_y) = _locate(first), _locate(second)
     return Comparison(
         float(distances[0]),
         int((energies >= energies[0]).sum()) / len(energies),
-        float(low),
-        float(high),
+        low,
+        high,
         permutations,
         (len(x), len(y)),
         tuple((centre_y - centre_x).tolist()),
@@ -136,7 +136,9 @@ def _locate(sample: Tensor) -> tuple[Tensor, Tensor]:
 
 def _relabellings(random: np.random.Generator, count: int, first: int, units: int) -> np.ndarray:
     """Draw s for random splits of all units into samples of the same sizes, (count, units)."""
-    return random.permuted(np.broadcast_to(_split(first, units), (count, units)), axis=1)
+    # Eight bytes each: numpy shuffles them several times faster than four.
+    wide = np.tile(_split(first, units).astype(np.float64), (count, 1))
+    return random.permuted(wide, axis=1, out=wide).astype(np.float32)
 
 
 def _split(first: int, units: int) -> np.ndarray:
