@@ -10,7 +10,14 @@ from torch import Tensor
 
 from rctheory.errors import ShapeError, UsageError
 from rctheory.numerics import chunks, generator, tolerance
-from rctheory.statistics.arrays.intervals import Interval, degenerate, refused, student_quantile
+from rctheory.statistics.arrays.intervals import (
+    Interval,
+    degenerate,
+    dimensions_of,
+    freedom_of,
+    refused,
+    student_quantile,
+)
 from rctheory.statistics.arrays.outcome import require_arrays
 
 CHUNK_BYTES = 64 << 20
@@ -58,6 +65,8 @@ class Spread:
     rows: Tensor
     columns: Tensor
     second: Tensor
+    dimensions: Tensor
+    freedom: Tensor
     rounding: Tensor
 
     @property
@@ -129,7 +138,7 @@ def _interval(
     else:
         spread = _spread(lambda rows, columns: _evaluate(statistic, arrays, rows, columns), p, q, drawn, estimate)
     estimate, sd = estimate.squeeze(1), spread.variance.clamp(min=0).sqrt()
-    student = student_quantile((1 + level) / 2, (spread.rows, spread.columns), (m, n))
+    student = student_quantile(level, spread.freedom)
     normal = float(special.ndtri((1 + level) / 2))
     scaled = _quantiles(drawn, level) * sd / spread.pigeonhole.sqrt() * student / normal
     low, high = {
@@ -137,7 +146,8 @@ def _interval(
         "percentile": (estimate + scaled[0], estimate + scaled[1]),
         "normal": (estimate - student * sd, estimate + student * sd),
     }[method]
-    return estimate, low, high, sd, degenerate(spread.rows + spread.columns, spread.second, spread.rounding)
+    where = degenerate(spread.rows + spread.columns, spread.second, spread.dimensions, spread.rounding)
+    return estimate, low, high, sd, where
 
 
 def _spread_of_mean(values: Tensor) -> Spread:
@@ -147,13 +157,16 @@ def _spread_of_mean(values: Tensor) -> Spread:
     r, c = values.mean(dim=2, keepdim=True), values.mean(dim=1, keepdim=True)
     rows = (r - mean).square().sum(dim=(1, 2)) / m**2
     columns = (c - mean).square().sum(dim=(1, 2)) / n**2
-    both = (values - r - c + mean).square().sum(dim=(1, 2)) / (m * n) ** 2
+    mixed = values - r - c + mean
+    both = mixed.square().sum(dim=(1, 2)) / (m * n) ** 2
     rounding = tolerance(torch.float64, terms=64) ** 2 * values.square().mean(dim=(1, 2))
     return Spread(
         rows + columns + both,
         rows * m / (m - 1),
         columns * n / (n - 1),
         both * m / (m - 1) * n / (n - 1),
+        dimensions_of(mixed),
+        freedom_of(((r - mean).squeeze(2) / m, (c - mean).squeeze(1) / n)),
         rounding,
     )
 
@@ -177,7 +190,11 @@ def _spread(
     k, j = m / (m - 1), n / (n - 1)  # draws from a sample spread less than the population, by this for each unit
     second = k**2 * of_rows + j**2 * of_columns + k * j * (drawn - rows - columns).var(dim=1)
     rounding = (tolerance(torch.float64, terms=64) * estimate.squeeze(1)).square()
-    return Spread(drawn.var(dim=1), first[0] * k, first[1] * j, second, rounding)
+    freedom = (first[0] + first[1]).square() / (first[0].square() / (m - 1) + first[1].square() / (n - 1))
+    freedom = freedom.nan_to_num(nan=1.0).clamp(min=1.0)
+    # One dimension: what is together in a statistic that is not known may be a single product.
+    one = torch.ones_like(second)
+    return Spread(drawn.var(dim=1), first[0] * k, first[1] * j, second, one, freedom, rounding)
 
 
 def _quantiles(drawn: Tensor, level: float) -> Tensor:

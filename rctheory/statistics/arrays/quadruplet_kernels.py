@@ -24,11 +24,12 @@ class Kernel(ABC):
         """Return the mean of h over the quadruplets that contain row i and column j, (b, m, n)."""
 
     @abstractmethod
-    def pair_variance(self, Y: Tensor) -> Tensor:
-        """Return the variance of the part of h that belongs to pairs of rows and to no single one, (b,).
+    def pairs(self, Y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return variance and quadratic form of the part of h that belongs to pairs of rows and to no single one.
 
-        With e_ik the mean of h over the quadruplets with rows i and k, and the least-squares fit of e_ik by g_i + g_k:
-        the residual sum of squares over i < k, divided by its m (m - 3) / 2 degrees of freedom.
+        With e_ik the mean of h over the quadruplets with rows i and k, and r_ik what the least-squares fit by g_i + g_k
+        leaves: sum_{i<k} r_ik^2 over its m (m - 3) / 2 degrees of freedom, (b,), and sum_{i != k} x_i r_ik x_k, (b,),
+        for x (b, m) that adds up to zero.
         """
 
     @abstractmethod
@@ -72,8 +73,8 @@ class Moments(Kernel):
             total += _wide(self.apart) * (Y * _opposite(Y) + others_in_row * others_in_column) / 2
         return total
 
-    def pair_variance(self, Y: Tensor) -> Tensor:
-        """Return the variance of the pair part, in O(mn min(m, n)).
+    def pairs(self, Y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return variance and quadratic form of the pair part, in O(mn min(m, n)).
 
         Only Y_11 Y_21 and Y_11 Y_22 tie two rows: e_ik = alpha R_i R_k + beta Y_i . Y_k besides single rows.
         """
@@ -82,13 +83,14 @@ class Moments(Kernel):
         beta = torch.as_tensor(self.column, dtype=torch.float64) / n - alpha
         R, C, Q = Y.sum(dim=-1), Y.sum(dim=-2, keepdim=True), Y.square().sum(dim=-1)
         gram = Y @ Y.mT if m <= n else Y.mT @ Y
-        crossed = (Y * R.unsqueeze(-1)).sum(dim=-2).square().sum(dim=-1)
-        squares = alpha**2 * R.square().sum(dim=-1).square() + 2 * alpha * beta * crossed
+        squares = alpha**2 * R.square().sum(dim=-1).square() + 2 * alpha * beta * _length(Y, R)
         squares = squares + beta**2 * gram.square().sum(dim=(-1, -2))
+        form = alpha * (R * x).sum(dim=-1).square() + beta * _length(Y, x)
         alpha, beta = alpha.unsqueeze(-1), beta.unsqueeze(-1)
         own = alpha * R.square() + beta * Q
         lines = alpha * R * R.sum(dim=-1, keepdim=True) + beta * (Y * C).sum(dim=-1) - own
-        return _residual_variance(squares - own.square().sum(dim=-1), lines / (m - 1))
+        squares, form = squares - own.square().sum(dim=-1), form - (own * x.square()).sum(dim=-1)
+        return _left_by_lines(squares, form, lines / (m - 1), x)
 
     def transposed(self) -> "Moments":
         """Exchange rows and columns."""
@@ -118,18 +120,19 @@ class FourCycle(Kernel):
         own = square.sum(dim=-1, keepdim=True) + square.sum(dim=-2, keepdim=True) - square
         return Y * (around - Y * own) / ((m - 1) * (n - 1))
 
-    def pair_variance(self, Y: Tensor) -> Tensor:
-        """Return the variance of the pair part, in O(m^2 n): e_ik = [(Y_i . Y_k)^2 - Y_i^2 . Y_k^2] / (n (n - 1))."""
+    def pairs(self, Y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return those of the pair part, in O(m^2 n): e_ik = [(Y_i . Y_k)^2 - Y_i^2 . Y_k^2] / (n (n - 1))."""
         b, m, n = Y.shape
         square = Y.square()
-        lines, squares = torch.empty(b, m, dtype=Y.dtype), torch.zeros(b, dtype=Y.dtype)
+        lines, weighted, squares = torch.empty_like(x), torch.empty_like(x), torch.zeros_like(x[:, 0])
         for rows in chunks(m, 8 * b * m, BLOCK_BYTES):
             block = slice(rows.start, rows.stop)
             pairs = ((Y[:, block] @ Y.mT).square() - square[:, block] @ square.mT) / (n * (n - 1))
             pairs[:, range(len(rows)), rows] = 0
             lines[:, block] = pairs.sum(dim=-1) / (m - 1)
+            weighted[:, block] = (pairs @ x.unsqueeze(-1)).squeeze(-1)
             squares += pairs.square().sum(dim=(-1, -2))
-        return _residual_variance(squares, lines)
+        return _left_by_lines(squares, (weighted * x).sum(dim=-1), lines, x)
 
     def transposed(self) -> "FourCycle":
         """Return the kernel itself: a cycle reads the same."""
@@ -195,15 +198,23 @@ def _opposite(Y: Tensor) -> Tensor:
     return (rows.sum(dim=-2, keepdim=True) - rows - columns + Y) / ((m - 1) * (n - 1))
 
 
-def _residual_variance(squares: Tensor, lines: Tensor) -> Tensor:
-    """Return the mean square of e_ik less its fit by g_i + g_k.
+def _length(Y: Tensor, x: Tensor) -> Tensor:
+    """Return |sum_i x_i Y_i|^2, (b,)."""
+    return (Y * x.unsqueeze(-1)).sum(dim=-2).square().sum(dim=-1)
+
+
+def _left_by_lines(squares: Tensor, form: Tensor, lines: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `Kernel.pairs` returns.
 
     Args:
         squares: sum of e_ik^2 over i != k, (b,).
+        form: sum of x_i e_ik x_k over i != k, (b,).
         lines: mean of e_ik over k != i, (b, m).
+        x: (b, m), adding up to zero.
     """
     m = lines.shape[-1]
     mean = lines.mean(dim=-1, keepdim=True)
+    own = (m - 1) / (m - 2) * (lines - mean)
     total = squares / 2 - m * (m - 1) / 2 * mean.squeeze(-1).square()
-    fitted = (m - 1) ** 2 / (m - 2) * (lines - mean).square().sum(dim=-1)
-    return (total - fitted).clamp(min=0) / (m * (m - 3) / 2)
+    variance = (total - (m - 2) * own.square().sum(dim=-1)).clamp(min=0) / (m * (m - 3) / 2)
+    return variance, form + ((mean + 2 * own) * x.square()).sum(dim=-1)

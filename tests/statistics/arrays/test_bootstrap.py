@@ -59,8 +59,11 @@ def test_draws_have_multinomial_moments() -> None:
 def test_grand_mean_has_the_standard_error_of_the_quadruplets() -> None:
     W = _normal(2, 3, 12, 15, seed=4) + _normal(12, 1, seed=5) * 2 + 1
     found, other = pigeonhole_interval(W, method="normal"), quadruplet_interval(W, GRAND_MEAN_KERNEL)
-    for name in ("estimate", "low", "high", "sd"):
-        torch.testing.assert_close(getattr(found, name), getattr(other, name), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found.estimate, other.estimate)
+    torch.testing.assert_close(found.sd, other.sd)
+    # Student's quantile, without the skewness that the quadruplets correct for.
+    torch.testing.assert_close(found.high - found.low, other.high - other.low, rtol=0.05, atol=0)
+    assert (found.high - found.low > 2 * 1.96 * found.sd).all()
 
 
 def test_second_differences_find_the_parts_of_a_mean() -> None:

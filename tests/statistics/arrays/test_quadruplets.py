@@ -37,12 +37,13 @@ def _enumerate(name: str, Y: np.ndarray) -> dict[tuple[tuple[int, int], tuple[in
     }
 
 
-def _pair_variance(values: np.ndarray, m: int) -> float:
+def _pair_part(values: np.ndarray, m: int, x: np.ndarray) -> tuple[float, float]:
     """Fit e_ik by g_i + g_k, by least squares over all pairs."""
     pairs = list(combinations(range(m), 2))
     design = np.array([[float(i in pair) for i in range(m)] for pair in pairs])
-    fit = np.linalg.lstsq(design, values, rcond=None)[0]
-    return float(((values - design @ fit) ** 2).sum() / (m * (m - 3) / 2))
+    left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    form = 2 * sum(x[i] * value * x[k] for (i, k), value in zip(pairs, left, strict=True))
+    return float((left**2).sum() / (m * (m - 3) / 2)), float(form)
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -54,8 +55,12 @@ def test_closed_sums_are_enumerations(name: str) -> None:
     for axis, pairs in (("rows", combinations(range(5), 2)), ("columns", combinations(range(6), 2))):
         k = int(axis == "columns")
         e = np.array([np.mean([v for key, v in table.items() if key[k] == pair]) for pair in pairs])
-        found = (kernel.transposed().pair_variance(Y.T[None]) if k else kernel.pair_variance(Y[None]))[0]
-        assert float(found) == pytest.approx(_pair_variance(e, (5, 6)[k]), rel=1e-9, abs=1e-12)
+        x = torch.randn(1, (5, 6)[k], generator=stream(2), dtype=torch.float64)
+        x = x - x.mean()
+        found = kernel.transposed().pairs(Y.T[None], x) if k else kernel.pairs(Y[None], x)
+        variance, form = _pair_part(e, (5, 6)[k], x[0].numpy())
+        assert float(found[0]) == pytest.approx(variance, rel=1e-9, abs=1e-12)
+        assert float(found[1]) == pytest.approx(form, rel=1e-9, abs=1e-12)
     assert float(quadruplet_variance(Y, kernel).estimate) == pytest.approx(np.mean(list(table.values())), rel=1e-11)
 
 
