@@ -7,7 +7,7 @@ dimension of the signatures; the maximum mean discrepancy and the energy distanc
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -20,7 +20,7 @@ from rctheory.measures import signature_law, squared_energy, squared_mmd
 from rctheory.numerics import generator
 from rctheory.statistics.gates import Curve, Estimate, Quantity
 from rctheory.statistics.rates import Point, effective_width
-from rctheory.suite.experiment import Context, Experiment, Measurement, Table
+from rctheory.suite.experiment import Context, Experiment, Measurement, Table, Tier
 from verification.digits import Split, ansatz, digits
 from verification.fashion import fashion, folder
 
@@ -55,12 +55,15 @@ class Plan:
         return max(self.least, min(self.most, self.area**2 // n**2))
 
 
-def _plan(context: Context) -> Plan:
-    return context.choose(
-        smoke=Plan((64, 96, 128, 192, 256, 384), 6, 48, 640, 12),
-        ci=Plan((64, 96, 128, 192, 256, 384, 512, 1024), 4, 32, 2048, 60),
-        full=Plan((64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048), 16, 128, 16384, 200),
-    )
+WIDTHS = (64, 96, 128, 192, 256, 384, 512, 1024)
+DIGITS_PLANS = {
+    Tier.SMOKE: Plan((64, 96, 128, 192, 256, 384), 6, 48, 640, 12),
+    Tier.CI: Plan(WIDTHS, 4, 32, 2048, 60),
+    Tier.FULL: Plan((*WIDTHS, 1536, 2048), 16, 128, 16384, 200),
+}
+# Clothes are harder to learn and their signatures vary more from network to network than those of digits.
+FASHION_PLANS = DIGITS_PLANS | {Tier.CI: Plan(WIDTHS, 8, 48, 3072, 100)}
+Plans = Mapping[Tier, Plan]
 
 
 def batches(count: int, root: int, steps: int) -> Iterator[Tensor]:
@@ -86,7 +89,7 @@ def one_hot(labels: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _signatures(data: Data, width: int, seeds: int, context: Context, law: int) -> Trained:
+def _signatures(data: Data, width: int, seeds: int, steps: int, context: Context, law: int) -> Trained:
     """Train networks of one law, once in a process for the experiment and its controls."""
     training, held_out = data()
     probes = Split(held_out.x[:PROBES].to(context.device), one_hot(held_out.labels[:PROBES]).to(context.device))
@@ -94,7 +97,7 @@ def _signatures(data: Data, width: int, seeds: int, context: Context, law: int) 
     scores = []
     rest = held_out.x[PROBES : PROBES + 1000], held_out.labels[PROBES : PROBES + 1000]
     law_of_weights = ansatz(training.x.shape[1], law=law)
-    for network in trained(law_of_weights, training, width, seeds, context, steps=_plan(context).steps):
+    for network in trained(law_of_weights, training, width, seeds, context, steps=steps):
         signatures = network.signatures(probes.x, probes.labels, CROSS_ENTROPY)
         for layer, kept in enumerate(layers, 1):
             kept.append(signature_law(signatures.activations[layer], signatures.deltas[layer - 1]).cpu())
@@ -103,16 +106,17 @@ def _signatures(data: Data, width: int, seeds: int, context: Context, law: int) 
     return Trained(tuple(torch.cat(kept) for kept in layers), tuple(scores))
 
 
-def _measure(context: Context, data: Data, plant: Plant | None = None, laws: int = 0) -> Measurement:
+def _measure(context: Context, data: Data, plans: Plans, plant: Plant | None = None, laws: int = 0) -> Measurement:
     """Measure the distance of the signature laws of networks of width n and of independent ones of width 2n.
 
     Args:
         context: circumstances.
         data: training and held-out data.
+        plans: how much each tier does.
         plant: a planted error, put into the signatures of width n and not into those of width 2n.
         laws: how far the number of the law of width n is from that of width 2n.
     """
-    plan = _plan(context)
+    plan = plans[context.tier]
     # Circumstances that are keys of a cache must compare equal: they say nothing.
     bare = replace(context, report_progress=_silent)
     squares: dict[str, dict[int, list[float]]] = {
@@ -122,8 +126,9 @@ def _measure(context: Context, data: Data, plant: Plant | None = None, laws: int
     for n in plan.widths:
         context.report_progress(f"{plan.seeds(n)} networks of width {n}, {plan.seeds(2 * n)} of width {2 * n}")
         # A control needs few networks of its own to be seen.
-        narrow = _signatures(data, n, min(_FEW, plan.seeds(n)) if laws else plan.seeds(n), bare, laws)
-        wide = _signatures(data, 2 * n, plan.seeds(2 * n), bare, 0)
+        few = min(_FEW, plan.seeds(n)) if laws else plan.seeds(n)
+        narrow = _signatures(data, n, few, plan.steps, bare, laws)
+        wide = _signatures(data, 2 * n, plan.seeds(2 * n), plan.steps, bare, 0)
         scores |= {n: narrow.accuracies, 2 * n: wide.accuracies}
         for layer, (x, y) in enumerate(zip(narrow.layers, wide.layers, strict=True), 1):
             for kind, values in _squares(plant(x) if plant else x, y).items():
@@ -184,11 +189,13 @@ def _nothing() -> None:
     """Require nothing."""
 
 
-def _experiments(title: str, data: Data, requires: Callable[[], object] = _nothing) -> tuple[Experiment, ...]:
+def _experiments(
+    title: str, data: Data, plans: Plans, requires: Callable[[], object] = _nothing
+) -> tuple[Experiment, ...]:
     """Return the experiment on a data set and its two controls."""
 
     def of(name: str, **options: Any) -> Experiment:
-        return Experiment(name, lambda context: _measure(context, data, **options), requires)
+        return Experiment(name, lambda context: _measure(context, data, plans, **options), requires)
 
     return (
         of(f"signature laws of two hidden layers trained on {title}, widths 64 to 2048"),
@@ -197,5 +204,5 @@ def _experiments(title: str, data: Data, requires: Callable[[], object] = _nothi
     )
 
 
-DIGITS, MISPAIRED, ANOTHER_LAW = _experiments("digits", digits)
-FASHION, FASHION_MISPAIRED, FASHION_ANOTHER_LAW = _experiments("Fashion-MNIST", fashion, folder)
+DIGITS, MISPAIRED, ANOTHER_LAW = _experiments("digits", digits, DIGITS_PLANS)
+FASHION, FASHION_MISPAIRED, FASHION_ANOTHER_LAW = _experiments("Fashion-MNIST", fashion, FASHION_PLANS, folder)

@@ -119,3 +119,11 @@ def test_effective_width_of_a_finite_reference(reference: int, data: st.DataObje
     assert abs(effective_width(m, reference) / exact - 1) <= 1e-15 * (2 + 2 * reference / (reference - m))
     with pytest.raises(UsageError, match="0 < m < N"):
         effective_width(reference, reference)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**6))
+def test_effective_width_of_an_independent_reference(m: int, reference: int) -> None:
+    exact = 1 / (Fraction(1, m) + Fraction(1, reference))
+    assert abs(effective_width(m, reference, nested=False) / exact - 1) <= 1e-15
+    with pytest.raises(UsageError, match="positive widths"):
+        effective_width(0, reference, nested=False)

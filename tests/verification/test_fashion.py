@@ -61,7 +61,7 @@ def test_reads_a_synthesised_data_set(place: Path) -> None:
 def test_the_experiment_runs_on_a_synthesised_data_set(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_data_set(place)
     plan = signature_laws.Plan((8, 12, 16), least=2, most=2, area=32, steps=2)
-    monkeypatch.setattr(signature_laws, "_plan", lambda _context: plan)
+    monkeypatch.setitem(signature_laws.FASHION_PLANS, Tier.SMOKE, plan)
     context = Context(tier=Tier.SMOKE)
     claim = load_suite().claims["signature.fashion-mnist"]
     for link in (claim.experiment, *claim.controls):
