@@ -171,6 +171,14 @@ def test_no_damage_of_the_header_escapes_as_another_error(
             checkpoint.tensor(name)
 
 
+def test_a_header_that_is_cut_anywhere_is_refused(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "cut.gguf"
+    for keep in range(whole.index(NORM)):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(CheckpointError, match="cannot be read as GGUF"):
+            read_header(path)
+
+
 def test_a_key_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
     entry = struct.pack("<Q3sIB", 3, b"one", 0, 1)
     (tmp_path / "twice.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + 2 * entry)
