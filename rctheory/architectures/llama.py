@@ -233,6 +233,12 @@ def config_from_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dic
         stored: names of the stored tensors: they say whether the head is tied and which biases exist.
     """
     keys = {
+        "max_position_embeddings": "llama.context_length",
+        "rms_norm_eps": "llama.attention.layer_norm_rms_epsilon",
+        "rope_theta": "llama.rope.freq_base",
+        "bos_token_id": "tokenizer.ggml.bos_token_id",
+        "eos_token_id": "tokenizer.ggml.eos_token_id",
+        "pad_token_id": "tokenizer.ggml.padding_token_id",
         "hidden_size": "llama.embedding_length",
         "intermediate_size": "llama.feed_forward_length",
         "num_hidden_layers": "llama.block_count",
@@ -243,6 +249,7 @@ def config_from_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dic
     }
     tokens = {"vocab_size": metadata["tokenizer.ggml.tokens"]} if "tokenizer.ggml.tokens" in metadata else {}
     config: dict[str, Any] = tokens | {entry: metadata[key] for entry, key in keys.items() if key in metadata}
+    config["architectures"], config["hidden_act"] = ["LlamaForCausalLM"], "silu"
     config["tie_word_embeddings"] = "output.weight" not in stored
     config["attention_bias"] = "blk.0.attn_q.bias" in stored
     config["mlp_bias"] = "blk.0.ffn_gate.bias" in stored

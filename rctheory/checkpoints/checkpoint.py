@@ -1,9 +1,11 @@
 """A checkpoint: stored tensors under the names of their declaration, read one block of rows at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,15 +30,27 @@ class Checkpoint:
         layout: the declared tensors, whose places the stored ones must fill.
         store: the stored tensors.
         naming: whose names the stored tensors have.
+        config: the configuration that the layout was read from; of a GGUF file, what its metadata stand for.
+        path: the folder or GGUF file that also holds what else belongs to the model, such as its tokenizer.
 
     Raises:
         CheckpointError: stored and declared tensors differ, or a dtype stands for no weights.
     """
 
-    def __init__(self, source: str, layout: Layout, store: Store, naming: Naming = Naming.TRANSFORMERS) -> None:
+    def __init__(
+        self,
+        source: str,
+        layout: Layout,
+        store: Store,
+        naming: Naming = Naming.TRANSFORMERS,
+        *,
+        config: Mapping[str, Any] | None = None,
+        path: Path | None = None,
+    ) -> None:
         """Compare what is stored with what is declared."""
         stored = store.tensors()
-        self.source = source
+        self.source, self.naming, self.config, self.path = source, naming, dict(config or {}), path
+        self.stored_names = frozenset(stored)
         self.layout = layout.found_in(stored) if naming is Naming.TRANSFORMERS else layout
         self._store: Store | None = store
         try:

@@ -122,14 +122,15 @@ def _store_of_folder(folder: Path) -> Store:
 
 def _open_configured(name: str, folder: Path, store: Store) -> Checkpoint:
     """Open weights under the names of transformers, with the configuration beside them."""
-    return Checkpoint(name, _layout(name, read_json(folder / CONFIG)), store)
+    config = read_json(folder / CONFIG)
+    return Checkpoint(name, _layout(name, config), store, config=config, path=folder)
 
 
 def _open_gguf(name: str, path: Path) -> Checkpoint:
     """Open a GGUF file under the names of the declaration."""
     store = GgufStore(path)
     config = config_of_gguf(store.metadata, frozenset(store.tensors()))
-    return Checkpoint(name, _layout(name, config), store, Naming.GGUF)
+    return Checkpoint(name, _layout(name, config), store, Naming.GGUF, config=config, path=path)
 
 
 def _layout(name: str, config: Mapping[str, Any]) -> Layout:
