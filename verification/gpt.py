@@ -47,8 +47,8 @@ class Schedule:
     rate: float
 
 
-SMOKE = Size(48, 2, 4, 32), Schedule(80, 8, 1e-2)
-CI = Size(96, 3, 6, 64), Schedule(900, 8, 4e-3)
+SMOKE = Size(64, 2, 4, 16), Schedule(400, 16, 1e-2)
+CI = Size(96, 3, 4, 32), Schedule(900, 16, 4e-3)
 FULL = Size(384, 6, 6, 256), Schedule(2000, 64, 1e-3)
 
 
@@ -128,7 +128,7 @@ def train(start: Gpt, schedule: Schedule, seed: int) -> Gpt:
     matrices = [weight for weight in weights.values() if weight.dim() > 1]
     vectors = [weight for weight in weights.values() if weight.dim() == 1]
     groups = [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=schedule.rate, betas=(0.9, 0.98), fused=True)
     training, _ = text()
     drawn = batches(
         training.symbols,
