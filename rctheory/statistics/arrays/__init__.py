@@ -3,6 +3,7 @@
 from rctheory.statistics.arrays.bootstrap import pigeonhole_interval
 from rctheory.statistics.arrays.components import Components, components, mean_effects
 from rctheory.statistics.arrays.correlations import Correlation, between_correlations, within_correlations
+from rctheory.statistics.arrays.dissociation import Dissociation, dissociation
 from rctheory.statistics.arrays.four_cycle import interaction
 from rctheory.statistics.arrays.helmert import interaction_normal
 from rctheory.statistics.arrays.intervals import Interval
@@ -17,12 +18,14 @@ __all__ = [
     "AxisName",
     "Components",
     "Correlation",
+    "Dissociation",
     "Interval",
     "Regime",
     "ResidualDiagnostics",
     "between_correlations",
     "classify",
     "components",
+    "dissociation",
     "interaction",
     "interaction_normal",
     "mean_effects",

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from rctheory.statistics.arrays.components import double_centred, unequal_variances
-from rctheory.statistics.arrays.four_cycle import batches, cycle_sum, share_of_variance, short_side_first
+from rctheory.statistics.arrays.cycles import cycle_sum, short_side_first, square_sum
+from rctheory.statistics.arrays.four_cycle import batches, share_of_variance
 from rctheory.statistics.arrays.outcome import ArrayTest, require_arrays
 from rctheory.statistics.arrays.tails import upper_tail
 
@@ -47,13 +48,13 @@ def interaction_normal(W: Tensor) -> ArrayTest:
     for part in batches(arrays):
         array = arrays[part.start : part.stop]
         C = short_side_first(helmert(helmert(array, -2), -1))
-        square = C.square().double().mean(dim=(-1, -2))
+        square = square_sum(C) / (M * N)
         total = cycle_sum(C)[0]
         z = total / (scale * square.square())
         p_value = upper_tail(z, torch.full_like(z, 4 * (M + N - 4) / sqrt(cells)))
         p_value = torch.where(_not_normal(array), torch.nan, p_value)
         outcomes.append(torch.stack([z, p_value, share_of_variance(total / cells, square)]))
-    z, p_value, effect = torch.cat(outcomes, dim=-1).reshape(-1, *W.shape[:-2])
+    z, p_value, effect = torch.cat(outcomes, dim=-1).reshape(3, *W.shape[:-2])
     return ArrayTest(z, p_value, effect, NOT_NORMAL if bool(p_value.isnan().any()) else "")
 
 
@@ -72,6 +73,6 @@ def helmert(W: Tensor, dim: int) -> Tensor:
 def _not_normal(W: Tensor) -> Tensor:
     """Return where the double-centred residuals of arrays (k, m, n) are heavy-tailed or of unequal variances."""
     residuals = double_centred(W)[0]
-    squares = residuals.square()
-    kurtosis = squares.square().double().mean(dim=(-1, -2)) / squares.double().mean(dim=(-1, -2)).square() - 3
+    fourth, second = square_sum(residuals.square()), square_sum(residuals)
+    kurtosis = fourth * residuals[0].numel() / second.square() - 3
     return ~(kurtosis <= HEAVY) | unequal_variances(residuals)
