@@ -5,11 +5,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rctheory.checkpoints.gguf_header import STRING, StoredArray, read_array, read_header
-from rctheory.checkpoints.store import Range, Store, StoredTensor
+from rctheory.checkpoints.store import Range, Store, StoredTensor, read_bytes
 from rctheory.errors import CheckpointError
 
 MOST_NUMBERS = 4096  # of an array that has one for each layer or coordinate
@@ -74,11 +73,7 @@ class GgufStore(Store):
             for start, stop in ranges:
                 # Whole quantised blocks; only of a vector can they reach beyond the rows.
                 first, last = start * row // kind.entries, -(-stop * row // kind.entries)
-                data = torch.empty((last - first) * kind.n_bytes, dtype=torch.uint8)
-                file.seek(tensor.start + first * kind.n_bytes)
-                if file.readinto(data.numpy().data) != len(data):
-                    found = f"{self._path.name} ends in {name}"
-                    raise CheckpointError(found, "a complete GGUF file", "fetch it again")
+                data = read_bytes(file, tensor.start + first * kind.n_bytes, (last - first) * kind.n_bytes, name)
                 entries = decode(data.view(-1, kind.n_bytes)).view(-1)
                 skipped = start * row - first * kind.entries
                 block = entries[skipped : skipped + (stop - start) * row].view(stop - start, *tensor.shape[1:])

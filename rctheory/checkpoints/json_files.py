@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rctheory.checkpoints.store import StoredTensor
 from rctheory.errors import CheckpointError
+
+T = TypeVar("T", bound=StoredTensor)
 
 MOST_BYTES = 100_000_000
 """Of any JSON text in a checkpoint; safetensors allows its headers no more."""
@@ -71,9 +73,7 @@ def read_index(path: Path) -> dict[str, Path]:
     return {name: path.parent / file for name, file in weight_map.items()}
 
 
-def join_shards(
-    shards: Mapping[Path, Mapping[str, StoredTensor]], index: Mapping[str, Path] | None
-) -> dict[str, StoredTensor]:
+def join_shards(shards: Mapping[Path, Mapping[str, T]], index: Mapping[str, Path] | None) -> dict[str, T]:
     """Return the tensors of several files under their names.
 
     Args:
@@ -83,7 +83,7 @@ def join_shards(
     Raises:
         CheckpointError: a tensor stored twice, or one that the index puts elsewhere or does not name.
     """
-    joined: dict[str, StoredTensor] = {}
+    joined: dict[str, T] = {}
     for file, tensors in shards.items():
         for name, stored in tensors.items():
             if name in joined:

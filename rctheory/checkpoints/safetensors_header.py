@@ -4,21 +4,31 @@
 file means should not depend on who reads it, so both are refused here.
 """
 
+from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rctheory.checkpoints.json_files import MOST_BYTES, parse_object
 from rctheory.checkpoints.store import StoredTensor
 from rctheory.errors import CheckpointError
 
-BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
-"""Of the types that stand for weights; others are refused when they are declared weights."""
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""The types that stand for weights; others are refused when they are declared weights."""
 LENGTH = 8  # bytes in front of the header that say how long it is
 
 
-def read_header(path: Path) -> dict[str, StoredTensor]:
+@dataclass(frozen=True)
+class PlacedTensor(StoredTensor):
+    """A stored tensor, and the byte of its file where it starts."""
+
+    start: int
+
+
+def read_header(path: Path) -> dict[str, PlacedTensor]:
     """Return the tensors of one file.
 
     Raises:
@@ -39,7 +49,9 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         found = f"{path.name} cannot be read ({error})"
         raise CheckpointError(found, "a complete safetensors file", "fetch or save it again") from error
     return {
-        name: StoredTensor(tuple(entries[name]["shape"]), entries[name]["dtype"], path, end - begin)
+        name: PlacedTensor(
+            tuple(entries[name]["shape"]), entries[name]["dtype"], path, end - begin, LENGTH + length + begin
+        )
         for name, (begin, end) in places.items()
     }
 
@@ -53,8 +65,8 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         raise ValueError(f"no shape and offsets of tensor {name}")
     begin, end = offsets
-    bits = BITS.get(entry["dtype"])
-    if begin > end or (bits is not None and 8 * (end - begin) != bits * prod(shape)):
+    dtype = FLOATS.get(entry["dtype"])
+    if begin > end or (dtype is not None and end - begin != dtype.itemsize * prod(shape)):
         raise ValueError(f"tensor {name} of shape {tuple(shape)} and dtype {entry['dtype']} in {end - begin} bytes")
     return begin, end
 

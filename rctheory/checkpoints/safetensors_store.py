@@ -1,17 +1,15 @@
 """Tensors in one or several safetensors files."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rctheory.checkpoints.json_files import join_shards
-from rctheory.checkpoints.safetensors_header import BITS, read_header
-from rctheory.checkpoints.store import Range, Store, StoredTensor
+from rctheory.checkpoints.safetensors_header import FLOATS, read_header
+from rctheory.checkpoints.store import Range, Store, StoredTensor, read_bytes
 from rctheory.errors import CheckpointError
 
 INDEX = "model.safetensors.index.json"
@@ -40,28 +38,22 @@ class SafetensorsStore(Store):
 
     def require_readable(self, name: str) -> None:
         """Refuse integers, and 8 bits or fewer, whose scales are in other tensors."""
-        stored = self._tensors[name]
-        if stored.dtype not in BITS:
-            found = f"tensor {name} has dtype {stored.dtype}"
-            raise CheckpointError(found, f"one of {', '.join(BITS)}", "dequantise the checkpoint")
+        self._dtype(name)
 
     def blocks(self, name: str, ranges: Iterable[Range], columns: Range | None = None) -> Iterator[Tensor]:
-        """Yield blocks of rows; the mapping of the file is released after each tensor, so that pages do not add up."""
-        self.require_readable(name)
-        with _open(self._tensors[name].file) as file:
-            part = file.get_slice(name)
+        """Yield blocks of rows."""
+        tensor, dtype = self._tensors[name], self._dtype(name)
+        shape, row_bytes = tensor.shape[1:], prod(tensor.shape[1:]) * dtype.itemsize
+        with tensor.file.open("rb") as file:
             for start, stop in ranges:
-                block = part[start:stop] if columns is None else part[start:stop, columns[0] : columns[1]]
-                # Always a copy: a view of a float32 file would point into the mapping after it is gone.
-                yield block.to(torch.float32, copy=True)
+                data = read_bytes(file, tensor.start + start * row_bytes, (stop - start) * row_bytes, name)
+                block = data.view(dtype).view(stop - start, *shape)
+                yield (block if columns is None else block[:, columns[0] : columns[1]]).to(torch.float32)
 
-
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    """Open a safetensors file; its errors become one line."""
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        found = f"{path.name} cannot be read ({error})"
-        raise CheckpointError(found, "a complete safetensors file", "fetch or save it again") from error
+    def _dtype(self, name: str) -> torch.dtype:
+        """Return the type of the entries of a tensor."""
+        stored = self._tensors[name]
+        if stored.dtype not in FLOATS:
+            found = f"tensor {name} has dtype {stored.dtype}"
+            raise CheckpointError(found, f"one of {', '.join(FLOATS)}", "dequantise the checkpoint")
+        return FLOATS[stored.dtype]

@@ -4,8 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+import torch
 from torch import Tensor
+
+from rctheory.errors import CheckpointError
 
 Range = tuple[int, int]
 """First index, and the index after the last."""
@@ -52,3 +56,25 @@ class Store(ABC):
             ranges: first row and the row after the last; a vector counts as one row for each entry.
             columns: first column and the column after the last; None for whole rows.
         """
+
+
+def read_bytes(file: BinaryIO, start: int, n_bytes: int, what: str) -> Tensor:
+    """Return bytes of an open file, as uint8.
+
+    Plain reads leave no mapped page behind, and a file that was cut in the meantime is an error, not a crash.
+
+    Args:
+        file: opened for reading.
+        start: first byte.
+        n_bytes: how many.
+        what: the tensor that they belong to.
+
+    Raises:
+        CheckpointError: the file ends before.
+    """
+    data = torch.empty(n_bytes, dtype=torch.uint8)
+    file.seek(start)
+    read = file.readinto(data.numpy().data)  # type: ignore[attr-defined]  # every buffered file has it
+    if read != n_bytes:
+        raise CheckpointError(f"{Path(file.name).name} ends in {what}", "a complete file", "fetch it again")
+    return data

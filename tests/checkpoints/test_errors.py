@@ -166,11 +166,13 @@ def test_a_truncated_gguf_file_is_refused(tmp_path: Path) -> None:
             open_checkpoint(path)
 
 
-def test_a_gguf_file_that_is_cut_while_it_is_read_is_refused(tmp_path: Path) -> None:
-    path = save_gguf(tmp_path / "model.gguf", tiny_weights())
-    with open_checkpoint(path) as checkpoint:
-        _truncate(path)
-        with pytest.raises(CheckpointError, match=r"model.gguf ends in"):
+@pytest.mark.parametrize("name", ["model.gguf", "model.safetensors"])
+def test_a_file_that_is_cut_while_it_is_read_is_refused(tmp_path: Path, name: str) -> None:
+    save_gguf(tmp_path / "model.gguf", tiny_weights())
+    save_folder(tmp_path, tiny_weights())
+    with open_checkpoint(tmp_path / name) as checkpoint:
+        _truncate(tmp_path / name)
+        with pytest.raises(CheckpointError, match=f"{name} ends in"):
             _read_all(checkpoint)
 
 
