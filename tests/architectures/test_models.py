@@ -16,6 +16,8 @@ from rctheory.errors import CheckpointError
 from tests.architectures.models import (
     BERT,
     FAMILIES,
+    LLAMA,
+    NEOX,
     build,
     load,
     logits,
@@ -78,6 +80,10 @@ def test_relabelling_an_ordered_axis_changes_the_output(name: str, axis: str, tm
     [
         ("GPT2Model", FAMILIES["gpt2"].small, set()),
         ("GPT2Model", FAMILIES["gpt2 untied"].small, set()),
+        ("LlamaModel", LLAMA, set()),
+        ("LlamaModel", LLAMA | {"tie_word_embeddings": True}, set()),
+        ("MixtralModel", FAMILIES["mixtral"].small, set()),
+        ("GPTNeoXModel", NEOX, set()),
         ("BertModel", BERT, {"pooler"}),
         ("BertForMaskedLM", BERT, {"language head"}),
         ("BertForMaskedLM", BERT | {"tie_word_embeddings": False}, {"language head"}),
@@ -87,15 +93,15 @@ def test_a_part_of_a_model_has_the_same_names(
     model: str, config: dict[str, object], groups: set[str], tmp_path: Path
 ) -> None:
     """The bare model stores no prefix and no head; heads that are not stored are not asked for."""
-    part = build(model, config)
     whole = layout_of(config).tensors
-    with open_checkpoint(save(part, tmp_path)) as checkpoint:
+    with open_checkpoint(save(build(model, config), tmp_path)) as checkpoint:
         found = checkpoint.layout.tensors
         assert {t.optional for t in found.values()} - {""} == groups
         assert set(found) <= set(whole)
         assert all(t.optional not in groups for n, t in whole.items() if n not in found)
+        state = load_file(tmp_path / "model.safetensors")
         for tensor in found.values():
-            assert torch.equal(checkpoint.tensor(tensor.name), gather(part.state_dict(), tensor.stored).float())
+            assert torch.equal(checkpoint.tensor(tensor.name), gather(state, tensor.stored))
 
 
 def test_the_packaged_bert_is_the_bare_model() -> None:
@@ -121,6 +127,25 @@ def test_older_names_of_norms_are_read(tmp_path: Path) -> None:
     with open_checkpoint(tmp_path) as checkpoint:
         name = "bert.encoder.layer.1.output.LayerNorm.bias"
         assert torch.equal(checkpoint.tensor(name), model.state_dict()[name].float())
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "names"),
+    [
+        ("GPT2Model", FAMILIES["gpt2"].small, ("h.0.attn.bias", "h.1.attn.masked_bias")),
+        ("GPT2LMHeadModel", FAMILIES["gpt2"].small, ("transformer.h.0.attn.bias",)),
+        ("BertModel", BERT, ("embeddings.position_ids",)),
+        ("GPTNeoXForCausalLM", NEOX, ("gpt_neox.layers.1.attention.rotary_emb.inv_freq",)),
+    ],
+)
+def test_buffers_of_older_checkpoints_are_passed_over(
+    model: str, config: dict[str, object], names: tuple[str, ...], tmp_path: Path
+) -> None:
+    save(build(model, config), tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    save_file(state | {name: torch.ones(1, 9, dtype=torch.uint8) for name in names}, tmp_path / "model.safetensors")
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert set(names) <= checkpoint.layout.buffers
 
 
 def test_an_optional_group_is_whole_or_absent(tmp_path: Path) -> None:
