@@ -1,0 +1,84 @@
+"""What stands beside the weights of a transferred model: configuration, tokenizer, model card, record of the plan."""
+
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from rctheory.architectures.storage import Naming
+from rctheory.checkpoints.checkpoint import Checkpoint
+from rctheory.checkpoints.folder_writer import FolderWriter
+from rctheory.errors import MissingExtraError
+
+CONFIG, CARD = "config.json", "README.md"
+COPIED = (
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "*.model",
+    "generation_config.json",
+    "preprocessor_config.json",
+)
+
+
+def write_companions(
+    checkpoint: Checkpoint, config: Mapping[str, Any], record: Mapping[str, Any], writer: FolderWriter, name: str
+) -> Iterator[str]:
+    """Write what stands beside the weights, and yield remarks.
+
+    Args:
+        checkpoint: the source.
+        config: configuration of the target.
+        record: where the weights come from, for the file `name`.
+        writer: the folder in the making.
+        name: name of the record.
+    """
+    remarks = []
+    writer.write_json(CONFIG, dict(config))
+    writer.write_text(name, json.dumps(dict(record), ensure_ascii=False) + "\n")
+    writer.write_text(CARD, _card(checkpoint, record))
+    folder = checkpoint.path
+    if checkpoint.naming is Naming.GGUF and folder is not None:
+        remarks += _tokenizer_of_gguf(folder, writer)
+    elif folder is not None:
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and any(fnmatch(path.name, pattern) for pattern in COPIED):
+                writer.copy(path)
+    return iter(remarks)
+
+
+def _tokenizer_of_gguf(path: Path, writer: FolderWriter) -> list[str]:
+    """Let transformers convert the tokenizer of a GGUF file."""
+    if importlib.util.find_spec("transformers") is None:
+        return [f"The tokenizer was left in {path.name}: {MissingExtraError.of('transformers', 'huggingface')}"]
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    tokenizer.save_pretrained(str(writer.folder))
+    return []
+
+
+def _card(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
+    """Return a model card that says where the weights come from."""
+    plan = record.get("plan", {})
+    sizes, targets = plan.get("sizes", {}), plan.get("targets", {})
+    changed = [f"| {axis} | {sizes[axis]} | {targets[axis]} |" for axis in sizes if sizes[axis] != targets.get(axis)]
+    exact = all(axis["exact"] for axis in plan.get("axes", {}).values())
+    kept = (
+        "Every unit is kept: the function of the source is unchanged up to rounding."
+        if exact
+        else ("Units are a sample of the source's: the function has changed.")
+    )
+    rows = "\n".join(("| axis | source | here |", "|---|---|---|", *changed))
+    return (
+        f"---\nlibrary_name: transformers\ntags: [rctheory, weight-transfer]\n---\n\n"
+        f"# {Path(checkpoint.source).name or checkpoint.source}, transferred to other widths without training\n\n"
+        f"Made with rctheory {record.get('rctheory')} from `{Path(checkpoint.source).name}`; design "
+        f"`{plan.get('design')}`, seed {plan.get('seed')}, noise {plan.get('noise')}. {kept}\n\n{rows}\n\n"
+        f"The plan, unit by unit, is in `rctheory_transfer.json`.\n"
+    )

@@ -1,0 +1,172 @@
+"""Plans of a whole transfer: new widths, and for every axis that changes the source unit of each target unit.
+
+A plan is drawn before any weight is read, can be saved as JSON, and gives the same weights whenever it is replayed.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rctheory.architectures.axes import AxisInstance
+from rctheory.architectures.layout import Layout
+from rctheory.architectures.norms import NormKind
+from rctheory.errors import CheckpointError, ShapeError, UsageError
+from rctheory.measures.designs import DESIGNS
+from rctheory.numerics import generator
+from rctheory.transfer.operator import Operator
+from rctheory.transfer.units import AxisPlan
+
+SCHEMA = "rctheory.transfer-plan/1"
+
+
+@dataclass(frozen=True)
+class TransferPlan:
+    """A transfer, down to every unit.
+
+    Args:
+        architecture: name of the declaration.
+        layers: number of layers.
+        sizes: size of each axis in the source.
+        targets: size of each axis in the target.
+        design: name of the sampling design that drew the units.
+        seed: root seed of the units and of the noise.
+        noise: standard deviation of symmetry-breaking noise, relative to the root mean square of each tensor.
+        axes: by axis instance that changes, its units.
+    """
+
+    architecture: str
+    layers: int
+    sizes: Mapping[str, int]
+    targets: Mapping[str, int]
+    design: str
+    seed: int
+    noise: float
+    axes: Mapping[str, AxisPlan]
+
+    @property
+    def exact(self) -> bool:
+        """Return whether every unit of every axis is kept: then no output changes."""
+        return all(plan.exact for plan in self.axes.values())
+
+    def operator(self, layout: Layout) -> Operator:
+        """Return what the plan does to the weights of a model.
+
+        Raises:
+            ShapeError: the plan was made for another model.
+        """
+        ours = (self.architecture, self.layers, dict(self.sizes))
+        theirs = (layout.architecture, layout.layers, layout.sizes)
+        if ours != theirs:
+            sizes = {k: v for k, v in self.sizes.items() if layout.sizes.get(k) != v} or dict(self.sizes)
+            want = f"the model at hand, {layout.architecture} of {layout.layers} layers with {_words(layout.sizes)}"
+            found = f"a plan for {self.architecture} of {self.layers} layers with {_words(sizes)}"
+            raise ShapeError(found, want, "draw a plan for this model")
+        return Operator(layout, self.axes, noise=self.noise, seed=self.seed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        axes = {
+            name: {"units": plan.size, "exact": plan.exact, "indices": plan.indices.tolist()}
+            for name, plan in self.axes.items()
+        }
+        head = {name: getattr(self, name) for name in ("architecture", "layers", "design", "seed", "noise")}
+        return {"schema": SCHEMA, **head, "sizes": dict(self.sizes), "targets": dict(self.targets), "axes": axes}
+
+
+def draw_transfer(
+    layout: Layout, changes: Mapping[str, int], *, design: str = "balanced", seed: int = 0, noise: float = 0.0
+) -> TransferPlan:
+    """Draw the units of every axis instance that a change of widths concerns, each from its own named stream.
+
+    The balanced design keeps every unit when an axis grows, as often as the others or once more; then the transfer is
+    exact. Under a LayerNorm, which takes the mean of its stream, the units beyond a multiple of the width carry that
+    mean instead. Every other design, and every axis that shrinks, is a sample: unbiased where the axis is averaged.
+
+    Args:
+        layout: the source's layout.
+        changes: new sizes of axes, by name; of an inner axis, inside each unit of its parent.
+        design: name of a sampling design (`measures.DESIGNS`).
+        seed: root seed.
+        noise: relative standard deviation of symmetry-breaking noise.
+
+    Raises:
+        ShapeError: no such axis, an axis that is not averaged, or widths that are not legal; the nearest legal ones
+            are named.
+        LawError: a width that the design cannot give.
+        UsageError: no such design, or noise that is negative or not finite.
+    """
+    if design not in DESIGNS:
+        raise UsageError(f"design {design!r}", f"one of {', '.join(sorted(DESIGNS))}", "choose one of these")
+    if not 0 <= noise < float("inf"):
+        raise UsageError(f"noise {noise}", "a finite number >= 0", "give a relative standard deviation")
+    targets = layout.widths.resize(layout.sizes, changes)
+    axes = {
+        name: _draw(layout, instance, targets[instance.axis.name], design, seed)
+        for name, instance in layout.axes.items()
+        if targets[instance.axis.name] != instance.size
+    }
+    plan = TransferPlan(layout.architecture, layout.layers, layout.sizes, targets, design, seed, noise, axes)
+    plan.operator(layout)
+    return plan
+
+
+def _draw(layout: Layout, instance: AxisInstance, m: int, design: str, seed: int) -> AxisPlan:
+    """Draw the units of one axis instance, in an order that carries nothing."""
+    n, random = instance.size, generator(seed, "transfer", design, instance.name, m)
+    exact = design == "balanced" and m >= n
+    if exact and m % n and _takes_mean(layout, instance.name):
+        indices = torch.cat([torch.arange(n).repeat(m // n), torch.full((m % n,), n)])
+    else:
+        indices = DESIGNS[design].draw(n, m, random)
+    return AxisPlan(n, indices[torch.randperm(m, generator=random)], exact)
+
+
+def _takes_mean(layout: Layout, axis: str) -> bool:
+    """Return whether a LayerNorm runs over an axis whose stream may grow by units that carry its mean."""
+    norms = [norm for norm in layout.norms if any(t.tensor == norm.gain for t in layout.touches(axis))]
+    return any(norm.kind is NormKind.LAYER for norm in norms) and all(norm.epsilon for norm in norms)
+
+
+def save_plan(plan: TransferPlan) -> str:
+    """Return a plan as JSON text."""
+    return json.dumps(plan.as_dict(), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def load_plan(path: Path) -> TransferPlan:
+    """Read a plan.
+
+    Raises:
+        CheckpointError: the file cannot be read, is no plan, or holds a plan that contradicts itself.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+            found = f"{path.name} without the schema {SCHEMA}"
+            raise CheckpointError(found, "a plan that rctheory transfer wrote", "draw the plan again")
+        axes = {
+            str(name): AxisPlan(int(axis["units"]), _indices(axis["indices"]), axis["exact"] is True)
+            for name, axis in values["axes"].items()
+        }
+        sizes, targets = ({str(k): int(v) for k, v in values[key].items()} for key in ("sizes", "targets"))
+        head = (str(values["architecture"]), int(values["layers"]), sizes, targets, str(values["design"]))
+        return TransferPlan(*head, int(values["seed"]), float(values["noise"]), axes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ShapeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        found = f"{path} cannot be read as a plan ({reason})"
+        raise CheckpointError(found, "a plan that rctheory transfer wrote", "draw the plan again") from error
+
+
+def _indices(values: Any) -> Tensor:
+    """Return indices; a fraction is none."""
+    if not isinstance(values, list) or not all(type(value) is int for value in values):
+        raise TypeError("indices that are not whole numbers")
+    return torch.tensor(values, dtype=torch.int64)
+
+
+def _words(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} = {size}" for name, size in sizes.items())
