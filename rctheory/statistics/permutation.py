@@ -11,6 +11,7 @@ unit (a `block`): both are one array of shape (blocks, copies, n), each block wi
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from rctheory.numerics import single_threaded_kernels
 from rctheory.statistics.order import LAG_ONE, ORDER_STATISTICS, OrderStatistic
 from rctheory.statistics.replicates import prepare, replicate
 
+T = TypeVar("T")
 Arrays = Mapping[str, Tensor]
 _Members = list[tuple[str, str, Tensor]]  # hypothesis, label and prepared array
 
@@ -95,13 +97,15 @@ def order_tests(
     found_of = {name: _Found(permutations) for name in hypotheses}
     names = [statistic.name for statistic in statistics]
 
-    def scores(members: _Members) -> np.ndarray:
-        return replicate([array for _, _, array in members], statistics, permutations=permutations, seed=seed)
+    def scores(members: _Members) -> tuple[np.ndarray, np.ndarray]:
+        z = replicate([array for _, _, array in members], statistics, permutations=permutations, seed=seed)
+        observed = z[0].copy()
+        return observed, np.abs(z, out=z).max(axis=2)  # the rest of z is large, and nobody needs it
 
     tasks = sorted(structures.values(), key=lambda members: -sum(array.numel() for _, _, array in members))
-    for members, z in zip(tasks, _map(scores, tasks), strict=True):
+    for members, (observed, largest) in zip(tasks, _map(scores, tasks), strict=True):
         for column, (name, label, _) in enumerate(members):
-            found_of[name].add(label, names, z[:, column])
+            found_of[name].add(label, dict(zip(names, observed[column].tolist(), strict=True)), largest[:, column])
     return {name: found.test(hypotheses[name]) for name, found in found_of.items()}
 
 
@@ -115,7 +119,7 @@ def lag_one_tests(
     return order_tests(hypotheses, statistics=LAG_ONE, permutations=permutations, seed=seed)
 
 
-def _map(scores: Callable[[_Members], np.ndarray], tasks: Sequence[_Members]) -> list[np.ndarray]:
+def _map(scores: Callable[[_Members], T], tasks: Sequence[_Members]) -> list[T]:
     """Return the scores of each structure; its stream is its own, so the number of threads changes no result."""
     threads = min(torch.get_num_threads(), len(tasks))
     with single_threaded_kernels():
@@ -134,11 +138,10 @@ class _Found:
         self._p_values: dict[str, float] = {}
         self._details: dict[str, dict[str, float]] = {}
 
-    def add(self, label: str, names: Sequence[str], z: np.ndarray) -> None:
-        """Take in one array, z of shape (B + 1, statistics)."""
-        largest = np.abs(z).max(axis=1)
+    def add(self, label: str, scores: dict[str, float], largest: np.ndarray) -> None:
+        """Take in one array: its z-scores by statistic, and the largest |z| of each order, (B + 1,)."""
         self._p_values[label] = _p_value(largest)
-        self._details[label] = {name: float(score) for name, score in zip(names, z[0], strict=True)}
+        self._details[label] = scores
         np.maximum(self._replicates, largest, out=self._replicates)
 
     def test(self, sets: Sequence[Arrays]) -> PermutationTest:
