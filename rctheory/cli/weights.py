@@ -1,7 +1,9 @@
 """`rctheory inspect`: the statistics of stored weights, and the comparison of two models."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -15,59 +17,75 @@ def inspect(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="A Hugging Face folder, a .safetensors or .gguf file, or smollm2 (packaged model)."
+            metavar="SOURCE",
+            help="A Hugging Face folder, a .safetensors, .gguf or .pt file, or a packaged model: smollm2, minilm.",
         ),
     ],
+    other: Annotated[
+        str | None,
+        typer.Argument(metavar="OTHER", help="A second model, or the same at another time: compare their unit laws."),
+    ] = None,
     axes: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN,..", help="Axes to inspect: ffn, 'layers.3.*' [default: all].")
     ] = None,
     statistics: Annotated[
-        list[str] | None, typer.Option(metavar="NAME,..", help="Statistics to compute [default: all with p-values].")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,..", help="screen, order, effects, interaction, spectrum, correlations [default: all]."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
     permutations: Annotated[
-        int | None, typer.Option(min=1, help="Permutations of each axis [default: 19999, more for many axes].")
+        int | None, typer.Option(min=1, help="Permutations of each axis [default: 1999, more for many axes].")
     ] = None,
     as_json: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - prints it.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with figures.")] = None,
 ) -> None:
     """Inspect stored weights: exchangeability of neurons, heads and coordinates, structure of rows and columns.
 
-    Tensors are read once, and let go as soon as they are measured: memory stays near the size of the largest.
+    Tensors are read once, and let go as soon as they are measured: memory stays near the size of the largest. With two
+    models, the laws of their units are compared axis by axis.
 
     Exit codes:
 
-    * 0: the weights are consistent with the symmetry that their architecture declares, or it was not tested
+    * 0: the weights are consistent with the symmetry that their architecture declares, or it was not tested; two
+      models were compared
     * 1: they contradict it
     * 2: bad usage or input
     * 130: interrupted; nothing is written
     """
     from rctheory.cli.display import make_console
     from rctheory.cli.progress import follow
-    from rctheory.inspection.console import print_inspection
+    from rctheory.inspection.comparing import compare_sources
+    from rctheory.inspection.console import print_comparison, print_inspection
     from rctheory.inspection.inspection import inspect_source
 
     _check_targets(as_json, html)
-    with follow() as report_progress:
+    if other is not None:
+        if statistics:
+            raise UsageError("--statistics with two models", "one model", "leave it out: two are compared on unit laws")
+        with follow() as tell:
+            comparison = compare_sources(
+                source, other, axes=_split(axes), seed=seed, permutations=permutations, report_progress=tell
+            )
+        _write(comparison.as_dict(), as_json, html, lambda: _pages().comparison_page(comparison))
+        if as_json != STDOUT:
+            print_comparison(comparison, make_console())
+            _say_where(as_json, html)
+        return
+    with follow() as tell:
         inspection = inspect_source(
             source,
             axes=_split(axes),
             statistics=_split(statistics),
             seed=seed,
             permutations=permutations,
-            report_progress=report_progress,
+            report_progress=tell,
         )
-    _write_json(inspection.as_dict(), as_json)
-    if html is not None:
-        from rctheory.report.inspection import inspection_page
-        from rctheory.suite.codec import write_atomically
-
-        write_atomically(html, inspection_page(inspection))
+    _write(inspection.as_dict(), as_json, html, lambda: _pages().inspection_page(inspection))
     if as_json != STDOUT:
         print_inspection(inspection, make_console())
-        for kind, file in (("JSON", as_json), ("page", html)):
-            if file is not None:
-                typer.echo(f"{kind}: {file}")
+        _say_where(as_json, html)
     raise typer.Exit(1 if inspection.consistent is False else 0)
 
 
@@ -90,14 +108,29 @@ def _check_targets(as_json: str | None, html: Path | None) -> None:
         raise UsageError(f"--html and --json both name {html}", "two files", "name another file")
 
 
-def _write_json(value: dict[str, Any], target: str | None) -> None:
-    """Write JSON to a file, or to stdout."""
+def _pages() -> ModuleType:
+    """Return the module that draws pages; it brings matplotlib, which numbers alone do not need."""
+    from rctheory.report import inspection
+
+    return inspection
+
+
+def _write(value: dict[str, Any], as_json: str | None, html: Path | None, make_page: Callable[[], str]) -> None:
+    """Make everything in memory, then write each file at once, or JSON to stdout."""
     from rctheory.suite.codec import write_atomically
 
-    if target is None:
-        return
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    if target == STDOUT:
+    page = make_page() if html is not None else ""
+    if html is not None:
+        write_atomically(html, page)
+    if as_json == STDOUT:
         typer.echo(text, nl=False)
-    else:
-        write_atomically(Path(target), text)
+    elif as_json is not None:
+        write_atomically(Path(as_json), text)
+
+
+def _say_where(as_json: str | None, html: Path | None) -> None:
+    """Name the files that were written."""
+    for kind, file in (("JSON", as_json), ("page", html)):
+        if file is not None:
+            typer.echo(f"{kind}: {file}")

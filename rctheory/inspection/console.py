@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rctheory.inspection.comparing import ModelComparison
 from rctheory.inspection.inspection import LEVEL, Finding, Inspection
 from rctheory.inspection.statistic import Column, Outcome, Row
 
@@ -35,6 +36,20 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         console.print("[green]The weights are consistent with the symmetry that the architecture declares.[/]")
     elif inspection.consistent is False:
         console.print("[red]The weights contradict the symmetry that the architecture declares.[/]")
+
+
+def print_comparison(comparison: ModelComparison, console: Console) -> None:
+    """Print which axes of two models follow different laws, and how far apart they are."""
+    for model in (comparison.first, comparison.second):
+        console.print(
+            f"[bold]{escape(model.source)}[/]: {model.architecture}, {model.layers} layers, "
+            f"{model.parameters / 1e6:.1f} million weights"
+        )
+    outcome = comparison.outcome
+    console.print(f"\n[bold]{outcome.statistic.name}[/]: {escape(outcome.statistic.question)}")
+    console.print(f"Layers are matched {comparison.matched}; {comparison.permutations} permutations.")
+    _print_table(*summarise(outcome), console, CAPTION)
+    console.print(f"{comparison.verdict}.")
 
 
 def summarise_order(outcome: Outcome) -> tuple[list[str], list[list[str]]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isnan
 
 import rctheory
+from rctheory.inspection.comparing import ModelComparison
 from rctheory.inspection.console import contradictions, summarise, summarise_order
 from rctheory.inspection.inspection import LEVEL, Inspection
 from rctheory.inspection.statistic import Column, Outcome, Row
@@ -51,16 +52,45 @@ class Chapter:
 
 
 def inspection_page(inspection: Inspection) -> str:
-    """Return a self-contained HTML page."""
-    chapters = [_chapter(outcome) for outcome in inspection.outcomes]
-    templates = page_templates()
-    templates.filters["millions"] = lambda count: f"{count / 1e6:.1f}"
-    return templates.get_template("inspection.html.jinja").render(
-        inspection=inspection,
-        chapters=chapters,
-        level=LEVEL,
-        headline=headline(inspection),
-        version=rctheory.__version__,
+    """Return a self-contained HTML page about one model."""
+    part = ""
+    if inspection.axes is not None:
+        part = f", of which {inspection.inspected / 1e6:.1f} million touch the axes {', '.join(inspection.axes)}"
+    meta = (
+        f"Architecture {inspection.architecture}, {inspection.layers} layers, "
+        f"{inspection.parameters / 1e6:.1f} million weights{part}; seed {inspection.seed}."
+    )
+    title = f"Row-column structure of {inspection.source}"
+    return _page(title, headline(inspection), inspection.consistent is False, meta, inspection.outcomes)
+
+
+def comparison_page(comparison: ModelComparison) -> str:
+    """Return a self-contained HTML page about two models."""
+    models = (comparison.first, comparison.second)
+    said = "; ".join(
+        f"{model.source}: {model.architecture}, {model.layers} layers, {model.parameters / 1e6:.1f} million weights"
+        for model in models
+    )
+    how = f"Layers are matched {comparison.matched}; {comparison.permutations} permutations, seed {comparison.seed}."
+    meta = f"{said}. {how}"
+    title = f"Unit laws of {models[0].source} and {models[1].source}"
+    return _page(title, comparison.verdict, False, meta, (comparison.outcome,))
+
+
+def _page(title: str, said: str, bad: bool, meta: str, outcomes: Sequence[Outcome]) -> str:
+    """Fill the template."""
+    return (
+        page_templates()
+        .get_template("inspection.html.jinja")
+        .render(
+            title=title,
+            headline=said,
+            bad=bad,
+            meta=meta,
+            chapters=[_chapter(outcome) for outcome in outcomes],
+            level=LEVEL,
+            version=rctheory.__version__,
+        )
     )
 
 

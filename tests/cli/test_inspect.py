@@ -64,6 +64,28 @@ def test_files_are_written_whole_and_named(folder, shell, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "pages", "values.json"]
 
 
+def test_two_models_are_compared(folder, shell, tmp_path):
+    other = save_folder(tmp_path / "other", tiny_weights(1))
+    page = tmp_path / "page.html"
+    code, out, err = shell("inspect", folder, other, "--html", page)
+    assert (code, err) == (0, "")
+    assert "Unit laws differ in 0 of 5 axes" in out
+    assert f"page: {page}" in out
+    assert "Unit laws of" in page.read_text()
+    code, out, _ = shell("inspect", folder, other, "--axes", "ffn", "--json", "-")
+    assert (code, json.loads(out)["schema"]) == (0, "rctheory.comparison/1")
+    code, _, err = shell("inspect", folder, other, "--statistics", "screen")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--statistics with two models" in err
+
+
+def test_the_help_names_every_statistic(shell):
+    from rctheory.inspection.registry import STATISTICS
+
+    out = " ".join(shell("inspect", "--help")[1].split())
+    assert all(statistic.name in out for statistic in STATISTICS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
