@@ -7,9 +7,8 @@ by the tensor, so the result does not depend on which thread comes first.
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -24,6 +23,7 @@ from rctheory.errors import NumericsError, ShapeError
 from rctheory.inspection.moments import Moments
 from rctheory.inspection.neighbours import neuron_pairs, reading_order, short_name
 from rctheory.inspection.statistic import Matrix, MatrixStatistic, Options, Pair, PairStatistic, Row, Statistic
+from rctheory.numerics import single_threaded_kernels
 
 FLOAT = 4
 THREADS = 2
@@ -75,7 +75,8 @@ def gather(
     order = reading_order(layout)
     budget = max(_bytes(tensor) for tensor in order)
     with (
-        _single_threaded_kernels(),
+        single_threaded_kernels(),
+        threadpool_limits(limits=1),  # the BLAS of NumPy and SciPy has threads of its own
         ThreadPoolExecutor(THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):
         running: dict[Future[None], int] = {}
@@ -177,18 +178,6 @@ def _collect(running: dict[Future[None], int], work: _Pass, report_progress: Cal
         del running[future]
         future.result()
     report_progress(Progress("reading", work.done, work.total))
-
-
-@contextmanager
-def _single_threaded_kernels() -> Iterator[None]:
-    """Let each thread compute on its own core: more threads inside a kernel would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):  # the BLAS of NumPy and SciPy has threads of its own
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _names(pair: Pair) -> tuple[str, str]:
