@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import rctheory
-from rctheory.cli import listing, proofs, runs, weights
+from rctheory.cli import listing, proofs, runs, transfers, weights
 from rctheory.errors import RcError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command()(runs.report)
 app.command()(listing.claims)
 app.command()(proofs.prove)
 app.command()(weights.inspect)
+app.command()(transfers.transfer)
 
 
 def _print_version(asked: bool) -> None:

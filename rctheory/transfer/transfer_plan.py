@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rctheory.architectures.axes import AxisInstance
 from rctheory.architectures.layout import Layout
-from rctheory.architectures.norms import NormKind
+from rctheory.architectures.norms import Norm, NormKind
 from rctheory.errors import CheckpointError, ShapeError, UsageError
 from rctheory.measures.designs import DESIGNS
 from rctheory.numerics import generator
@@ -126,10 +126,25 @@ def _draw(layout: Layout, instance: AxisInstance, m: int, design: str, seed: int
     return AxisPlan(n, indices[torch.randperm(m, generator=random)], exact)
 
 
+def grows_by_parts(layout: Layout, axis: str) -> bool:
+    """Return whether an axis instance can grow exactly by a part of its width, and not by multiples alone.
+
+    A LayerNorm takes the mean of its stream. Where it stands before what reads it, units that carry the mean can fill
+    the rest; where its output is the stream itself, they cannot.
+    """
+    norms = _norms(layout, axis)
+    return all(norm.kind is NormKind.RMS or norm.epsilon for norm in norms)
+
+
 def _takes_mean(layout: Layout, axis: str) -> bool:
-    """Return whether a LayerNorm runs over an axis whose stream may grow by units that carry its mean."""
-    norms = [norm for norm in layout.norms if any(t.tensor == norm.gain for t in layout.touches(axis))]
-    return any(norm.kind is NormKind.LAYER for norm in norms) and all(norm.epsilon for norm in norms)
+    """Return whether an axis grows by units that carry the mean of its stream."""
+    return grows_by_parts(layout, axis) and any(norm.kind is NormKind.LAYER for norm in _norms(layout, axis))
+
+
+def _norms(layout: Layout, axis: str) -> list[Norm]:
+    """Return the norms over an axis instance."""
+    touching = {touch.tensor for touch in layout.touches(axis)}
+    return [norm for norm in layout.norms if norm.gain in touching]
 
 
 def save_plan(plan: TransferPlan) -> str:
@@ -138,16 +153,32 @@ def save_plan(plan: TransferPlan) -> str:
 
 
 def load_plan(path: Path) -> TransferPlan:
-    """Read a plan.
+    """Read a plan: a file of its own, or the record that a transfer left beside its weights.
 
     Raises:
         CheckpointError: the file cannot be read, is no plan, or holds a plan that contradicts itself.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-            found = f"{path.name} without the schema {SCHEMA}"
-            raise CheckpointError(found, "a plan that rctheory transfer wrote", "draw the plan again")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error})", "a plan", "check the path") from error
+    return plan_from(values.get("plan", values) if isinstance(values, dict) else values, str(path))
+
+
+def plan_from(values: Any, source: str) -> TransferPlan:
+    """Return the plan that plain values stand for.
+
+    Args:
+        values: as `TransferPlan.as_dict` gives them.
+        source: where they come from, for errors.
+
+    Raises:
+        CheckpointError: they are no plan, or one that contradicts itself.
+    """
+    want, remedy = "a plan that rctheory transfer wrote", "draw the plan again"
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise CheckpointError(f"{source} without the schema {SCHEMA}", want, remedy)
+    try:
         axes = {
             str(name): AxisPlan(int(axis["units"]), _indices(axis["indices"]), axis["exact"] is True)
             for name, axis in values["axes"].items()
@@ -155,10 +186,8 @@ def load_plan(path: Path) -> TransferPlan:
         sizes, targets = ({str(k): int(v) for k, v in values[key].items()} for key in ("sizes", "targets"))
         head = (str(values["architecture"]), int(values["layers"]), sizes, targets, str(values["design"]))
         return TransferPlan(*head, int(values["seed"]), float(values["noise"]), axes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ShapeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        found = f"{path} cannot be read as a plan ({reason})"
-        raise CheckpointError(found, "a plan that rctheory transfer wrote", "draw the plan again") from error
+    except (ValueError, KeyError, TypeError, AttributeError, ShapeError) as error:
+        raise CheckpointError(f"{source}: {type(error).__name__}: {error}", want, remedy) from error
 
 
 def _indices(values: Any) -> Tensor:

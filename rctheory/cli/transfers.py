@@ -1,0 +1,210 @@
+"""`rctheory transfer`: move the weights of a model to other widths, without training."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rctheory.errors import UsageError
+
+if TYPE_CHECKING:
+    from rctheory.architectures.layout import Layout
+    from rctheory.checkpoints.checkpoint import Checkpoint
+    from rctheory.transfer.transfer_plan import TransferPlan
+
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
+
+
+def transfer(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A model: folder, file or packaged name, as for inspect.")
+    ],
+    target: Annotated[
+        Path | None, typer.Argument(metavar="TARGET", help="The folder to be made; it must not exist.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="AXIS=WIDTH", help="A new width, such as ffn=3072; repeat it.")
+    ] = None,
+    design: Annotated[
+        str, typer.Option(help="balanced (exact when it grows), iid, without-replacement, stratified.")
+    ] = "balanced",
+    noise: Annotated[
+        float, typer.Option(help="Symmetry-breaking noise that no output sees, relative to the weights.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Replay this plan, or the record of an earlier transfer.")
+    ] = None,
+    save_plan: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the plan as JSON.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16, float64 [default: as stored].")] = None,
+    verify: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A text, or a file with one: run source and result on it.")
+    ] = None,
+    undo: Annotated[bool, typer.Option(help="Join the copies of an exact transfer: SOURCE is its result.")] = False,
+    legal: Annotated[bool, typer.Option(help="Print the legal widths of SOURCE and leave.")] = False,
+) -> None:
+    """Grow or shrink a model without training it, by sampling its units.
+
+    The balanced design keeps every unit: copies share what reads them, norms and tied heads are made good for, and the
+    function does not change. Weights are streamed; TARGET appears only when it is complete.
+    """
+    from rctheory.checkpoints.sources import open_checkpoint
+
+    with open_checkpoint(source) as checkpoint:
+        if legal:
+            _print_legal(checkpoint.layout)
+        elif undo:
+            _undo(checkpoint, _require_target(target))
+        else:
+            drawn = _plan(checkpoint.layout, changes or [], plan, design=design, seed=seed, noise=noise)
+            if save_plan is not None:
+                _save(drawn, save_plan)
+            if target is None and save_plan is None:
+                raise UsageError("no TARGET", "a folder to be made", "name it, or ask for --save-plan alone")
+            if target is not None:
+                _apply(checkpoint, drawn, target, dtype, verify)
+
+
+def _require_target(target: Path | None) -> Path:
+    """Return the target, which must be named."""
+    if target is None:
+        raise UsageError("no TARGET", "a folder to be made", "name it")
+    return target
+
+
+def _plan(layout: "Layout", changes: list[str], plan: Path | None, **options: Any) -> "TransferPlan":
+    """Return the plan that was saved, or draw one."""
+    from rctheory.transfer.transfer_plan import draw_transfer, load_plan
+
+    if plan is not None:
+        if changes:
+            raise UsageError("--plan together with --set", "one of them", "a plan holds its widths")
+        return load_plan(plan)
+    if not changes:
+        raise UsageError("no new width", "--set AXIS=WIDTH or --plan FILE", "see --legal for what may change")
+    return draw_transfer(layout, dict(_change(text, layout) for text in changes), **options)
+
+
+def _change(text: str, layout: "Layout") -> tuple[str, int]:
+    """Read `axis=width`; the plural of an axis is understood."""
+    name, _, width = text.partition("=")
+    name = name.strip()
+    if not width.strip().isdecimal() or int(width) < 1:
+        raise UsageError(f"--set {text!r}", "AXIS=WIDTH with a whole number >= 1", "write it like ffn=3072")
+    return (name[:-1] if name not in layout.sizes and name.removesuffix("s") in layout.sizes else name), int(width)
+
+
+def _save(plan: "TransferPlan", path: Path) -> None:
+    """Write a plan at once."""
+    from rctheory.suite.codec import write_atomically
+    from rctheory.suite.environment import prepare_folder
+    from rctheory.transfer.transfer_plan import save_plan
+
+    prepare_folder(path.parent)
+    write_atomically(path, save_plan(plan))
+    typer.echo(f"plan: {path}")
+
+
+def _apply(checkpoint: "Checkpoint", plan: "TransferPlan", target: Path, dtype: str | None, text: str | None) -> None:
+    """Write the target, say what was done, and compare where that was asked for."""
+    from rctheory.checkpoints.folder_writer import require_free
+    from rctheory.transfer.apply import apply_transfer
+
+    require_free(target)
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "choose one of these")
+    with _bar() as tell:
+        written = apply_transfer(checkpoint, plan, target, dtype=DTYPES[dtype] if dtype else None, report_progress=tell)
+    _print_plan(plan)
+    typer.echo(f"{written.target}: {written.parameters / 1e6:.1f} million weights, {written.n_bytes / 1e6:.0f} MB")
+    if written.cast_error:
+        typer.echo(f"rounding to the stored dtype: {written.cast_error:.2g} of the root mean square of the weights")
+    for remark in written.remarks:
+        typer.echo(remark)
+    if text is not None:
+        _verify(checkpoint, target, plan, text)
+
+
+def _verify(checkpoint: "Checkpoint", target: Path, plan: "TransferPlan", text: str) -> None:
+    """Run both models on a text."""
+    from rctheory.transfer.verification import verify_transfer
+
+    is_file = len(text) < 4096 and "\n" not in text and Path(text).is_file()
+    words = Path(text).read_text(encoding="utf-8", errors="replace") if is_file else text
+    found = verify_transfer(checkpoint, target, plan, words)
+    typer.echo(
+        f"{found.outputs} of {found.tokens} tokens differ by at most {found.difference:.3g}, "
+        f"{found.relative:.2g} of their range"
+    )
+    if found.source_loss == found.source_loss:
+        typer.echo(f"loss {found.source_loss:.6f} before, {found.target_loss:.6f} after")
+
+
+def _undo(checkpoint: "Checkpoint", target: Path) -> None:
+    """Write the source of a transfer from its result."""
+    from rctheory.transfer.undoing import undo_transfer
+
+    with _bar() as tell:
+        written = undo_transfer(checkpoint, target, report_progress=tell)
+    typer.echo(f"{written.target}: {written.parameters / 1e6:.1f} million weights, {written.n_bytes / 1e6:.0f} MB")
+
+
+def _print_plan(plan: "TransferPlan") -> None:
+    """Say how each axis changes."""
+    from rich.table import Table
+
+    from rctheory.cli.display import make_console
+
+    table = Table("axis", "source", "target", "units")
+    for axis, size in plan.sizes.items():
+        if plan.targets[axis] != size:
+            kept = all(p.exact for name, p in plan.axes.items() if name.rpartition(".")[2].rpartition("/")[2] == axis)
+            words = "every unit kept: exact" if kept else f"a sample ({plan.design}): the function changes"
+            table.add_row(axis, str(size), str(plan.targets[axis]), words)
+    make_console().print(table)
+
+
+def _print_legal(layout: "Layout") -> None:
+    """Print the widths that each axis may have, up to four times its own."""
+    from rich.table import Table
+
+    from rctheory.cli.display import make_console
+    from rctheory.transfer.transfer_plan import grows_by_parts
+
+    sizes = layout.sizes
+    table = Table("axis", "now", "legal widths, the other axes as they are or as they follow", "grows exactly to")
+    averaged = {i.axis.name: i.name for i in layout.axes.values() if i.axis.averaged}
+    for axis in (name for name in sizes if name in averaged):
+        legal = _ranges(layout.widths.legal(sizes, axis, 4 * sizes[axis]))
+        exact = "any of them" if grows_by_parts(layout, averaged[axis]) else f"multiples of {sizes[axis]}"
+        table.add_row(axis, str(sizes[axis]), legal, exact)
+    make_console().print(table)
+
+
+def _ranges(values: list[int]) -> str:
+    """Write a list of numbers with a common step in short."""
+    steps = {b - a for a, b in pairwise(values)}
+    if len(values) > 6 and len(steps) == 1:
+        step = steps.pop()
+        return f"{values[0]}, {values[1]}, .. {values[-1]} and beyond" + (f", in steps of {step}" if step > 1 else "")
+    return ", ".join(map(str, values)) or "none"
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows the bytes written as a bar on stderr; it says nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("writing", total=None)
+
+        def tell(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield tell
