@@ -118,7 +118,8 @@ def pigeonhole_interval(
     _require(draws, level, method)
     m, n = W.shape[-2:]
     flat = W.reshape(-1, m, n)
-    p, q = _masses(m, draws, generator(seed, "pigeonhole rows", m)), _masses(n, draws, generator(seed, "columns", n))
+    p = multinomial_masses(m, draws, generator(seed, "pigeonhole", "rows", m))
+    q = multinomial_masses(n, draws, generator(seed, "pigeonhole", "columns", n))
     split = chunks(len(flat), 8 * (draws * n + 4 * m * n), CHUNK_BYTES)
     parts = [_interval(flat[chunk.start : chunk.stop], statistic, p, q, level, method) for chunk in split]
     estimate, low, high, sd, where = (torch.cat(part).reshape(W.shape[:-2]) for part in zip(*parts, strict=True))
@@ -214,7 +215,7 @@ def _evaluate(statistic: Statistic, arrays: Tensor, rows: Tensor, columns: Tenso
     return values.double()
 
 
-def _masses(units: int, draws: int, stream: torch.Generator) -> Tensor:
+def multinomial_masses(units: int, draws: int, stream: torch.Generator) -> Tensor:
     """Return multinomial masses (draws, units)."""
     drawn = torch.randint(units, (draws, units), generator=stream)
     return (

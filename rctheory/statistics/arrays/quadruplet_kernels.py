@@ -78,6 +78,8 @@ class Moments(Kernel):
 
         Only Y_11 Y_21 and Y_11 Y_22 tie two rows: e_ik = alpha R_i R_k + beta Y_i . Y_k besides single rows.
         """
+        if not _counts(self.column) and not _counts(self.apart):
+            return torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0])
         m, n = Y.shape[-2:]
         alpha = torch.as_tensor(self.apart, dtype=torch.float64) / (n * (n - 1))
         beta = torch.as_tensor(self.column, dtype=torch.float64) / n - alpha
@@ -150,11 +152,17 @@ class Ratio:
     numerator: Moments
     denominator: Moments
 
-    def linearised(self, Y: Tensor) -> tuple[Tensor, Moments]:
-        """Return the ratio on each array, (b,), and the kernel (numerator - ratio denominator) / E[denominator]."""
-        below = self.denominator.cells(Y).mean(dim=(-1, -2))
+    def linearised(self, Y: Tensor) -> tuple[Tensor, Moments, Tensor]:
+        """Return the ratio on each array, its linear part, and what it is divided by.
+
+        Returns:
+            The ratio, (b,); the kernel (numerator - ratio denominator) / U, U the mean of the denominator; and the
+            cells of denominator / U, (b, m, n).
+        """
+        cells = self.denominator.cells(Y)
+        below = cells.mean(dim=(-1, -2))
         ratio = self.numerator.cells(Y).mean(dim=(-1, -2)) / below
-        return ratio, self.numerator.combined(self.denominator, -ratio, below)
+        return ratio, self.numerator.combined(self.denominator, -ratio, below), cells / _wide(below)
 
 
 GRAND_MEAN = Moments(mean=1.0)

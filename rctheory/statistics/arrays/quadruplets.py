@@ -20,7 +20,7 @@ from rctheory.statistics.arrays.outcome import require_arrays
 from rctheory.statistics.arrays.quadruplet_kernels import Kernel, Ratio
 
 FEWEST = 4
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 4 << 20  # a chunk of replicates and what is made of it stay in the caches
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class QuadrupletVariance:
         v01: the same for one column.
         skewness: third moment of the sum of influences over sd^3.
         bending: what influences of two units and what these do together contribute to a studentised U, over sd^3.
+        bias: of a ratio of two means, -Cov(A, B) with its linear part A and the relative error B of what it is divided
+            by; 0 for a mean.
         freedom: degrees of freedom of the variance.
         dimensions: effective number of dimensions of `second`; 1 where it may be a single product.
         rounding: size below which `rows` and `columns` are rounding.
@@ -51,6 +53,7 @@ class QuadrupletVariance:
     v01: Tensor
     skewness: Tensor
     bending: Tensor
+    bias: Tensor
     freedom: Tensor
     dimensions: Tensor
     rounding: Tensor
@@ -93,9 +96,9 @@ def quadruplet_interval(W: Tensor, kernel: Kernel | Ratio, level: float = 0.95) 
 
     sqrt(N) (U - theta) -> N(0, 4 v_10 / rho + 4 v_01 / (1 - rho)) with N = m + n and m / N -> rho. To the next order
     P((U - theta) / sd <= x) = Phi(x) + [(2 x^2 + 1) skewness / 6 + (x^2 + 1) bending / 2] phi(x), an even correction
-    that moves both ends alike: the interval is U + [(2 z^2 + 1) skewness / 6 + (z^2 + 1) bending / 2] sd +- t sd, with
-    the variance of `quadruplet_variance`, z the normal and t Student's quantile. Where v_10 = v_01 = 0 the limit is not
-    normal; arrays in which v_10 + v_01 is not significantly positive are refused.
+    that moves both ends alike: the interval is U - bias + [(2 z^2 + 1) skewness / 6 + (z^2 + 1) bending / 2] sd
+    +- t sd, with the variance of `quadruplet_variance`, z the normal and t Student's quantile. Where v_10 = v_01 = 0
+    the limit is not normal; arrays in which v_10 + v_01 is not significantly positive are refused.
 
     Args:
         W: arrays (..., m, n) with m, n >= 4.
@@ -114,7 +117,7 @@ def quadruplet_interval(W: Tensor, kernel: Kernel | Ratio, level: float = 0.95) 
         raise UsageError(f"level {level}", "a number between 0 and 1", "give the nominal coverage")
     parts = quadruplet_variance(W, kernel)
     sd, z = parts.variance.clamp(min=0).sqrt(), float(special.ndtri((1 + level) / 2))
-    centre = parts.estimate + ((2 * z**2 + 1) / 6 * parts.skewness + (z**2 + 1) / 2 * parts.bending) * sd
+    centre = parts.estimate - parts.bias + ((2 * z**2 + 1) / 6 * parts.skewness + (z**2 + 1) / 2 * parts.bending) * sd
     reach = student_quantile(level, parts.freedom) * sd
     interval = Interval(parts.estimate, centre - reach, centre + reach, sd)
     return refused(interval, degenerate(parts.rows + parts.columns, parts.second, parts.dimensions, parts.rounding))
@@ -122,30 +125,39 @@ def quadruplet_interval(W: Tensor, kernel: Kernel | Ratio, level: float = 0.95) 
 
 def _variance(Y: Tensor, kernel: Kernel | Ratio) -> tuple[Tensor, ...]:
     """Return the fields of `QuadrupletVariance` for arrays (b, m, n) in float64."""
-    ratio, kernel = kernel.linearised(Y) if isinstance(kernel, Ratio) else (None, kernel)
+    ratio = divided = None
+    if isinstance(kernel, Ratio):
+        ratio, kernel, divided = kernel.linearised(Y)
     m, n = Y.shape[-2:]
     d = kernel.cells(Y)
-    g, f = d.mean(dim=-1), d.mean(dim=-2)
-    U = g.mean(dim=-1)
-    mixed = d - g.unsqueeze(-1) - f.unsqueeze(-2) + U.unsqueeze(-1).unsqueeze(-1)
-    c11 = (m - 1) * (n - 1) / ((m - 2) * (n - 2)) ** 2 * mixed.square().sum(dim=(-1, -2))
-    # Influences: U moves by x_i for row i and by y_j for column j.
-    x, y = 2 * (g - U.unsqueeze(-1)) / (m - 2), 2 * (f - U.unsqueeze(-1)) / (n - 2)
+    U = d.mean(dim=(-1, -2))
+    mixed = d - d.mean(dim=-1, keepdim=True) - d.mean(dim=-2, keepdim=True) + U.unsqueeze(-1).unsqueeze(-1)
+    x, y = _influences(d)
     (c20, row_form), (c02, column_form) = kernel.pairs(Y, x), kernel.transposed().pairs(Y.mT, y)
     rows, columns = (m - 1) / m * x.square().sum(dim=-1), (n - 1) / n * y.square().sum(dim=-1)
     pairs = 2 * c20 / (m * (m - 1)) + 2 * c02 / (n * (n - 1))
-    second = pairs + 16 * c11 / (m * n)
-    twice_rows = 4 * c20 / (m * (m - 2)) + 16 * c11 / (m * n)
-    twice_columns = 4 * c02 / (n * (n - 2)) + 16 * c11 / (m * n)
-    v10, v01 = m / 4 * (rows - twice_rows), n / 4 * (columns - twice_columns)
-    variance = rows + columns - twice_rows - twice_columns + second
-    cube = variance.clamp(min=0).pow(1.5)
+    both = 16 * (m - 1) * (n - 1) / (m * n * ((m - 2) * (n - 2)) ** 2) * mixed.square().sum(dim=(-1, -2))
+    once_rows, once_columns = rows - 4 * c20 / (m * (m - 2)) - both, columns - 4 * c02 / (n * (n - 2)) - both
+    second = pairs + both
+    variance = once_rows + once_columns + second
     bent = 8 * torch.einsum("bi,bij,bj->b", x, mixed, y) / (m * n) + 2 * (row_form / m**2 + column_form / n**2)
-    skewness, bending = (x.pow(3).sum(dim=-1) + y.pow(3).sum(dim=-1)) / cube, bent / cube
+    bias = torch.zeros_like(U)
+    if divided is not None:  # A / (1 + B) = A - A B + ..., one more part of second order
+        rows_below, columns_below = _influences(divided)
+        bias = -(x * rows_below).sum(dim=-1) - (y * columns_below).sum(dim=-1)
+        bent = bent + 2 * (rows + columns) * bias
+    cube = variance.clamp(min=0).pow(1.5)
+    shape = (x.pow(3).sum(dim=-1) + y.pow(3).sum(dim=-1)) / cube, bent / cube, bias, freedom_of((x, y))
     # Pairs of rows and pairs of columns may have one dimension only. Standard deviations of parts add up at most.
     share = torch.where(second > 0, pairs / second, 1.0)
     dimensions = (share + (1 - share) / dimensions_of(mixed).sqrt()).pow(-2)
     rounding = (tolerance(torch.float64, terms=64) * kernel.size(Y)).square()
-    estimate = U if ratio is None else ratio
-    parts = estimate, rows, columns, second, variance, v10, v01
-    return *parts, skewness, bending, freedom_of((x, y)), dimensions, rounding
+    parts = rows, columns, second, variance, m / 4 * once_rows, n / 4 * once_columns
+    return (U if ratio is None else ratio), *parts, *shape, dimensions, rounding
+
+
+def _influences(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Return by how much the mean moves for each row, (b, m), and for each column, (b, n)."""
+    mean = cells.mean(dim=(-1, -2)).unsqueeze(-1)
+    rows, columns = cells.mean(dim=-1) - mean, cells.mean(dim=-2) - mean
+    return 2 * rows / (rows.shape[-1] - 2), 2 * columns / (columns.shape[-1] - 2)

@@ -49,7 +49,7 @@ def test_spread_of_a_mean_is_that_over_every_draw() -> None:
 
 
 def test_draws_have_multinomial_moments() -> None:
-    p = bootstrap._masses(5, 40_000, stream(3))
+    p = bootstrap.multinomial_masses(5, 40_000, stream(3))
     torch.testing.assert_close(p.sum(dim=1), torch.ones(40_000, dtype=torch.float64))
     torch.testing.assert_close(p.mean(dim=0), torch.full((5,), 0.2, dtype=torch.float64), rtol=0.02, atol=0)
     cov = torch.eye(5, dtype=torch.float64) / 25 - 1 / 125
@@ -69,7 +69,7 @@ def test_grand_mean_has_the_standard_error_of_the_quadruplets() -> None:
 def test_second_differences_find_the_parts_of_a_mean() -> None:
     W = _normal(4, 30, 20, seed=6) + _normal(4, 30, 1, seed=7) + 1
     exact = bootstrap._spread_of_mean(W)
-    p, q = bootstrap._masses(30, 8000, stream(8)), bootstrap._masses(20, 8000, stream(9))
+    p, q = bootstrap.multinomial_masses(30, 8000, stream(8)), bootstrap.multinomial_masses(20, 8000, stream(9))
     u, v = p.new_full((1, 30), 1 / 30), q.new_full((1, 20), 1 / 20)
     estimate = GRAND_MEAN(W, u, v)
     spread = bootstrap._spread(lambda x, y: GRAND_MEAN(W, x, y), p, q, GRAND_MEAN(W, p, q) - estimate, estimate)
@@ -81,7 +81,7 @@ def test_second_differences_find_what_two_rows_do_together() -> None:
     """Of sum_{ii'} a_i a_i' p_i p_i' around its zero, everything is of second order: variance 2 (sum a^2 / m^2)^2."""
     a = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(15)
     W = a[:, None].expand(1, 30, 10).clone()
-    p, q = bootstrap._masses(30, 20_000, stream(10)), bootstrap._masses(10, 20_000, stream(11))
+    p, q = bootstrap.multinomial_masses(30, 20_000, stream(10)), bootstrap.multinomial_masses(10, 20_000, stream(11))
     estimate = torch.zeros(1, 1, dtype=torch.float64)
     spread = bootstrap._spread(lambda x, y: squared_mean(W, x, y), p, q, squared_mean(W, p, q), estimate)
     expected = 2 * (30 / 30**2) ** 2
