@@ -17,10 +17,11 @@ from scipy import stats
 from torch import Tensor
 
 from rctheory.errors import ShapeError, UsageError
-from rctheory.numerics import require_finite
+from rctheory.numerics import chunks, require_finite
 
 _STEPS = 100
 _PRECISION = 1e-12
+_BLOCK_BYTES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,30 @@ def estimated_variances(W: Tensor) -> tuple[Tensor, Tensor]:
     They are the mean squares of rows and columns, shrunk towards one by what sampling alone scatters them, so that
     their variance is that of the variances behind them. An array of zeros has no profile: ones.
     """
-    squares = W.detach().square()
-    sums = [squares.sum(dim=axis, dtype=torch.float64) for axis in (-1, -2)]
+    sums, fourth = _sums_of_powers(W.detach())
     a, b = (torch.nan_to_num(part / part.mean(dim=-1, keepdim=True), nan=1.0) for part in sums)
     mean = sums[0].mean(dim=-1) / W.shape[-1]
-    fourth = squares.square_().mean(dim=(-1, -2), dtype=torch.float64) / mean.square()
+    fourth = fourth / (W.shape[-2] * W.shape[-1]) / mean.square()
     kurtosis = torch.nan_to_num(fourth, nan=1.0) / (a.square().mean(dim=-1) * b.square().mean(dim=-1))
     spread = (kurtosis - 1).clamp_min(0)
     return _shrunk(a, b, spread), _shrunk(b, a, spread)
+
+
+def _sums_of_powers(W: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Return the sums of squares of rows and columns of (..., m, n), and the sum of fourth powers, in float64.
+
+    Blocks of rows are widened one at a time: no copy of a large array is made.
+    """
+    m, n = W.shape[-2:]
+    columns = torch.zeros(*W.shape[:-2], n, dtype=torch.float64, device=W.device)
+    fourth = columns.sum(dim=-1)
+    rows = []
+    for part in chunks(m, 8 * n * math.prod(W.shape[:-2]), _BLOCK_BYTES):
+        squares = W[..., part.start : part.stop, :].double().square()
+        rows.append(squares.sum(dim=-1))
+        columns += squares.sum(dim=-2)
+        fourth += squares.square_().sum(dim=(-1, -2))
+    return (torch.cat(rows, dim=-1), columns), fourth
 
 
 def _shrunk(a: Tensor, b: Tensor, spread: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from rctheory.statistics.arrays.components import mean_effects
 from rctheory.statistics.arrays.outcome import ArrayTest, require_arrays, require_axis
 
 QUANTISED = 32  # entries of a row that the common quantised formats round together
+BLOCK = 1 << 20  # entries
 ENOUGH = 16 * QUANTISED  # columns from which whole quantised blocks leave enough of them to flip
 
 
@@ -16,7 +17,10 @@ def log_sizes(W: Tensor) -> Tensor:
     The floor depends on the set of entries alone, so a permutation of rows or columns commutes with it.
     """
     sizes = require_arrays(W).abs()
-    smallest = torch.where(sizes > 0, sizes, torch.inf).amin(dim=(-1, -2), keepdim=True)
+    # A block of rows at a time: of a large array one copy is enough.
+    blocks = sizes.split(max(1, BLOCK // max(1, sizes[..., :1, :].numel())), dim=-2)
+    least = [torch.where(block > 0, block, torch.inf).amin(dim=(-1, -2), keepdim=True) for block in blocks]
+    smallest = torch.stack(least).amin(dim=0)
     floor = torch.where(smallest.isfinite(), smallest / 2, 1.0).clamp(min=torch.finfo(sizes.dtype).tiny)
     return torch.maximum(sizes, floor, out=sizes).log_()
 
