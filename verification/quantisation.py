@@ -54,6 +54,13 @@ def quantise(W: Tensor) -> Tensor:
     return (level * step.to(torch.float16).float() + low.to(torch.float16).float()).flatten(-2)
 
 
+def round_symmetric(W: Tensor) -> Tensor:
+    """Round without an offset: sixteen levels from -8 to 7 of the step max |x| / 8, as Q4_0 does."""
+    cut = blocks(W)
+    step = cut.abs().amax(dim=-1, keepdim=True) / 8
+    return ((cut / step).round().clamp(-8, 7) * step).flatten(-2)
+
+
 def noise_variance(W: Tensor) -> Tensor:
     """Return the variance (..., n / 32) of the rounding noise in every block: (1 - 2/32) step^2 / 12.
 

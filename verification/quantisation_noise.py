@@ -10,7 +10,17 @@ from rctheory.numerics import generator
 from rctheory.statistics.gates import Estimate, Quantity
 from rctheory.suite.experiment import Context, Experiment, Measurement, Table
 from verification.fluctuations import mean_estimate
-from verification.quantisation import BLOCK, KEPT, LEVELS, Moments, blocks, gaussian_moments, noise_variance, quantise
+from verification.quantisation import (
+    BLOCK,
+    KEPT,
+    LEVELS,
+    Moments,
+    blocks,
+    gaussian_moments,
+    noise_variance,
+    quantise,
+    round_symmetric,
+)
 
 MODEL = "smollm2"
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -45,7 +55,7 @@ def _rounded(arrays: int, seed: int, offset: bool) -> Tensor:
     """Return the moments of every array (arrays, 5)."""
     stream = generator(seed, "quantisation", "gaussian")
     drawn = (torch.randn(ROWS, COLUMNS, generator=stream) for _ in range(arrays))
-    return torch.stack([_moments(W, quantise(W) if offset else _round_symmetric(W)) for W in drawn])
+    return torch.stack([_moments(W, quantise(W) if offset else round_symmetric(W)) for W in drawn])
 
 
 def _moments(W: Tensor, rounded: Tensor) -> Tensor:
@@ -68,13 +78,6 @@ def _moments(W: Tensor, rounded: Tensor) -> Tensor:
             (noise[1:] * noise[:-1]).mean() / variance,
         ]
     )
-
-
-def _round_symmetric(W: Tensor) -> Tensor:
-    """Round without an offset: sixteen levels from -8 to 7 of the step max |x| / 8, as Q4_0 does."""
-    cut = blocks(W)
-    step = cut.abs().amax(dim=-1, keepdim=True) / 8
-    return ((cut / step).round().clamp(-8, 7) * step).flatten(-2)
 
 
 @cache

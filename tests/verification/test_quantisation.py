@@ -10,6 +10,7 @@ from scipy.stats import norm
 from rctheory.checkpoints.sources import find_packaged, open_checkpoint
 from rctheory.errors import ShapeError
 from verification.quantisation import BLOCK, blocks, gaussian_moments, noise_variance, quantise, steps
+from verification.quantisation_effects import changes, log_moments
 
 Q4_1 = GGMLQuantizationType.Q4_1
 
@@ -75,3 +76,27 @@ def test_predicted_noise_is_the_noise_of_other_laws_too() -> None:
     W = torch.from_numpy(stream.standard_t(3, size=(2000, 256)))
     noise = quantise(W).double() - W
     assert float(noise.square().mean() / noise_variance(W).mean()) == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.parametrize("x", [0.0, 0.3, -0.5, 2.0])
+def test_log_moments_are_the_integrals(x: float) -> None:
+    step = 0.8
+    kinks = [-x] if abs(x) < step / 2 else None
+    expected = [
+        integrate.quad(lambda e, k=k: np.log(abs(x + e)) ** k / step, -step / 2, step / 2, points=kinks)[0]
+        for k in (1, 2)
+    ]
+    found = log_moments(torch.tensor([x]).double(), torch.tensor([step]).double())
+    assert [float(value) for value in found] == pytest.approx(expected, rel=1e-6)
+
+
+def test_predicted_changes_are_those_of_gaussian_arrays_with_structure() -> None:
+    stream = torch.Generator().manual_seed(4)
+    rows, columns = (torch.randn(256, 2, generator=stream) for _ in range(2))
+    W = torch.randn(256, 256, generator=stream) + 0.7 * rows @ columns.T + 0.3 * rows[:, :1]
+    found = changes(W, quantise(W), 0)
+    for name, tolerance in {"log row norm": 0.05, "log column norm": 0.05, "residual variance": 0.05}.items():
+        change = found[name]
+        assert change.after - change.before == pytest.approx(change.predicted - change.before, rel=tolerance)
+    for name in ("interaction", "largest singular value", "variance of row means"):
+        assert found[name].after == pytest.approx(found[name].predicted, rel=2e-3)
