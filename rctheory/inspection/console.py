@@ -30,7 +30,7 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
                 console.print(f"[red]{escape(line)}[/]")
         else:
             _print_table(*summarise(outcome), console, CAPTION)
-        for note in outcome.notes:
+        for note in (*outcome.notes, *refused(outcome)):
             console.print(escape(note))
     if inspection.consistent is True:
         console.print("[green]The weights are consistent with the symmetry that the architecture declares.[/]")
@@ -76,9 +76,17 @@ def summarise(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
     columns = [column for column in outcome.statistic.columns if column.shown and column.kind != "text"]
     lines = [
         [label, _places(rows), *(_cell(rows, column) for column in columns)]
-        for label, rows in _groups(outcome.rows).items()
+        for label, rows in _groups([row for row in outcome.rows if row.values]).items()
     ]
     return ["where", "layers", *(_heading(column) for column in columns)], lines
+
+
+def refused(outcome: Outcome) -> list[str]:
+    """Return a line for what was refused, and for one example of why."""
+    rows = [row for row in outcome.rows if row.refusal]
+    if not rows:
+        return []
+    return [f"Refused in {len(rows)} of {len(outcome.rows)} rows; {rows[0].subject}: {rows[0].refusal}."]
 
 
 def contradictions(outcome: Outcome) -> list[str]:
@@ -144,4 +152,5 @@ def _numbers(rows: Sequence[Row], key: str) -> list[float]:
 
 
 def _range(low: float, high: float, form: str) -> str:
-    return f"{low:{form}}" if low == high else f"{low:{form}} to {high:{form}}"
+    first, last = f"{low:{form}}", f"{high:{form}}"
+    return first if first == last else f"{first} to {last}"
