@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rctheory.statistics.arrays.unit_sums import RowSums, UnitSums
 
+GRID = 64  # points of equal probability that stand for a gamma law under a normal one
 LEAST_SKEWNESS = 1e-4  # below, the type III law is the normal law to 5 digits, and its shape parameter unwieldy
 
 
@@ -34,14 +35,17 @@ class Correlation:
 
 def shared(sums: UnitSums, level: float) -> Correlation:
     """Correlate pairs of entries of one unit; the formulas stand in `within_correlations`."""
-    n = sums.column_squares.shape[1]
-    variance, third = permuted_moments(sums)
-    flipped, flipped_third = flipped_moments(sums)
-    # Where the two groups differ, each tail is taken from the group in which it is longer.
-    spread = torch.maximum(variance, flipped).sqrt()
-    skewness = torch.stack([third / variance.pow(1.5), flipped_third / flipped.pow(1.5)])
+    scale = (sums.column_squares.shape[1] - 1) * sums.size
     total = sums.totals.square().sum(dim=1) - sums.size
-    return _type_three(total, spread, skewness.aminmax(dim=0), (n - 1) * sums.size, level)
+    permuted = _type_three(total, *permuted_moments(sums), level)
+    variance, third, fourth = flipped_moments(sums)
+    flipped = _type_three(total, variance, third, level)
+    # Few large weights among many small ones: such a sum has a lower tail that three moments cut off.
+    lower = _gamma_and_normal(total, variance, third, fourth, level)
+    below, above = torch.maximum(permuted.below, lower.below), torch.maximum(permuted.above, flipped.above)
+    p = (2 * torch.minimum(below, above)).clamp(max=1)
+    low, high = torch.minimum(permuted.low, lower.low), torch.maximum(permuted.high, flipped.high)
+    return Correlation(total / scale, low / scale, high / scale, p)
 
 
 def permuted_moments(sums: UnitSums) -> tuple[Tensor, Tensor]:
@@ -56,15 +60,15 @@ def permuted_moments(sums: UnitSums) -> tuple[Tensor, Tensor]:
     return 2 * (size.square() - q2) / freedom, 8 * (size.pow(3) - 3 * size * q2 + 2 * q3) / freedom**2
 
 
-def flipped_moments(sums: UnitSums) -> tuple[Tensor, Tensor]:
-    """Return variance and third moment of sum_i (S_i^2 - Q_i) when the sign of every entry is flipped for itself.
+def flipped_moments(sums: UnitSums) -> tuple[Tensor, Tensor, Tensor]:
+    """Return second to fourth cumulant of sum_i (S_i^2 - Q_i) when the sign of every entry is flipped for itself.
 
-    2 sum_i (Q_i^2 - F_i) and 8 sum_i (Q_i^3 - 3 Q_i F_i + 2 G_i); the sums of sixth powers G_i matter little and are
-    put at their most, F_i^(3/2), which keeps the third moment positive.
+    S_i^2 - Q_i has variance 2 (Q_i^2 - F_i); it is given the higher cumulants of sqrt(Q_i^2 - F_i) (chi^2_1 - 1), which
+    it has for many entries of similar size.
     """
-    squares, fourths = sums.squares, sums.fourths
-    third = 8 * (squares.pow(3) - 3 * squares * fourths + 2 * fourths.pow(1.5)).sum(dim=1)
-    return 2 * (squares.square() - fourths).sum(dim=1), third
+    weights = (sums.squares.square() - sums.fourths).clamp(min=0).sqrt()
+    second, third, fourth = (weights.pow(k).sum(dim=1) for k in (2, 3, 4))
+    return 2 * second, 8 * third, 48 * fourth
 
 
 def apart(sums: RowSums, level: float) -> Correlation:
@@ -83,10 +87,34 @@ def neuron_alone(first: UnitSums, second: UnitSums, level: float) -> Correlation
     scale = (widths * first.size * second.size).sqrt()
     largest = (first.totals.square().sum(dim=1) * second.totals.square().sum(dim=1)).sqrt()
     r = (first.totals * second.totals).sum(dim=1) / largest
-    t = r * ((m - 2) / (1 - r.square()).clamp(min=0)).sqrt()
-    quantile = float(special.stdtrit(m - 2, (1 + level) / 2))
-    reach = quantile / (m - 2 + quantile**2) ** 0.5 * largest / scale
-    return Correlation(r * largest / scale, -reach, reach, _both_tails(special.stdtr(m - 2, -t.abs().numpy())))
+    # Pitman's beta law for r^2, by its two moments; Student's test of a correlation where the kurtoses are 0.
+    mean, square = 1 / (m - 1), fourth_moment(first.totals, second.totals)
+    both = (mean - square) / (square - mean**2)
+    a, b = (both * mean).numpy(), (both * (1 - mean)).numpy()
+    p = torch.from_numpy(special.betaincc(a, b, r.square().clamp(max=1).numpy()))
+    reach = torch.from_numpy(special.betaincinv(a, b, level)).sqrt() * largest / scale
+    return Correlation(r * largest / scale, -reach, reach, p)
+
+
+def fourth_moment(x: Tensor, y: Tensor) -> Tensor:
+    """Return E[r^4] of the correlation r of x and permuted y, (b, m) each: (b,).
+
+    3 / (m^2 - 1) [1 + (m - 2) (m - 3) / (3 m (m - 1)^2) g_x g_y] with g the excess kurtoses.
+
+    Source: E. J. G. Pitman, Significance tests which may be applied to samples from any populations II, 1937.
+    """
+    m = x.shape[1]
+    kurtosis = excess_kurtosis(x) * excess_kurtosis(y)
+    return 3 / (m**2 - 1) * (1 + (m - 2) * (m - 3) / (3 * m * (m - 1) ** 2) * kurtosis)
+
+
+def excess_kurtosis(x: Tensor) -> Tensor:
+    """Return k_4 / k_2^2 of samples (b, m), k_r Fisher's unbiased cumulants."""
+    m = x.shape[1]
+    y = x - x.mean(dim=1, keepdim=True)
+    second, fourth = y.square().sum(dim=1), y.pow(4).sum(dim=1)
+    k4 = m * ((m + 1) * fourth - 3 * (m - 1) / m * second.square()) / ((m - 1) * (m - 2) * (m - 3))
+    return k4 / (second / (m - 1)).square()
 
 
 def neuron_and_column(y: Tensor, z: Tensor, scale: Tensor, level: float) -> dict[str, Correlation]:
@@ -113,20 +141,55 @@ def neuron_and_column(y: Tensor, z: Tensor, scale: Tensor, level: float) -> dict
     return {"neuron": alone, "neuron and column": _normal(both, (squares / (m - 1)).sqrt(), scale, level)}
 
 
-def _type_three(
-    total: Tensor, spread: Tensor, skewness: tuple[Tensor, Tensor], scale: Tensor, level: float
-) -> Correlation:
-    """Refer a centred sum to Pearson's type III law, a shifted gamma law, with a skewness for each tail."""
-    lower, upper = ((4 / skew.clamp(min=LEAST_SKEWNESS).square()).numpy() for skew in skewness)
-    z = (total / spread).numpy()
-    below = special.gammainc(lower, np.maximum(lower + z * np.sqrt(lower), 0))
-    above = special.gammaincc(upper, np.maximum(upper + z * np.sqrt(upper), 0))
-    reach = spread / scale
+@dataclass(frozen=True)
+class _Reference:
+    """Probabilities below and above a sum, and the ends of the interval of its law."""
+
+    below: Tensor
+    above: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def _type_three(total: Tensor, variance: Tensor, third: Tensor, level: float) -> _Reference:
+    """Refer a centred sum to Pearson's type III law with its moments, a shifted gamma law."""
+    spread = variance.sqrt()
+    shape = (4 / (third / spread.pow(3)).clamp(min=LEAST_SKEWNESS).square()).numpy()
+    x = np.maximum(shape + (total / spread).numpy() * np.sqrt(shape), 0)
     tail = (1 - level) / 2
-    low, high = special.gammaincinv(lower, tail), special.gammainccinv(upper, tail)
-    low, high = ((end - k) / np.sqrt(k) for end, k in ((low, lower), (high, upper)))
-    p = torch.from_numpy(np.minimum(1, 2 * np.minimum(below, above)))
-    return Correlation(total / scale, torch.from_numpy(low) * reach, torch.from_numpy(high) * reach, p)
+    ends = ((inverse(shape, tail) - shape) / np.sqrt(shape) for inverse in (special.gammaincinv, special.gammainccinv))
+    low, high = (torch.from_numpy(end) * spread for end in ends)
+    below, above = (torch.from_numpy(f(shape, x)) for f in (special.gammainc, special.gammaincc))
+    return _Reference(below, above, low, high)
+
+
+def _gamma_and_normal(total: Tensor, variance: Tensor, third: Tensor, fourth: Tensor, level: float) -> _Reference:
+    """Refer a centred sum to the sum of a shifted gamma and a normal variable that has its four cumulants.
+
+    theta (G_k - k) with theta = c_4 / (3 c_3) and k = c_3 / (2 theta^3), and a normal one of the rest of the variance;
+    the gamma law stands at `GRID` points of equal probability.
+    """
+    theta = fourth / (3 * third)
+    shape = third / (2 * theta.pow(3))
+    rest = (variance - shape * theta.square()).clamp(min=1e-6 * variance).sqrt().unsqueeze(1).numpy()
+    places = (np.arange(GRID) + 0.5) / GRID
+    k = shape.unsqueeze(1).numpy()
+    points = theta.unsqueeze(1).numpy() * (special.gammaincinv(k, places) - k)
+
+    def below(x: np.ndarray) -> np.ndarray:
+        return np.asarray(special.ndtr((x[:, None] - points) / rest).mean(axis=1))
+
+    def quantile(probability: float) -> Tensor:
+        reach = 40 * variance.sqrt().numpy()
+        low, high = -reach, reach
+        for _ in range(50):
+            middle = (low + high) / 2
+            under = below(middle) < probability
+            low, high = np.where(under, middle, low), np.where(under, high, middle)
+        return torch.from_numpy((low + high) / 2)
+
+    under = torch.from_numpy(below(total.numpy()))
+    return _Reference(under, 1 - under, quantile((1 - level) / 2), quantile((1 + level) / 2))
 
 
 def _student(total: Tensor, centre: Tensor, spread: Tensor, freedom: int, scale: Tensor, level: float) -> Correlation:

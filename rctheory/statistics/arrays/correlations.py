@@ -39,10 +39,9 @@ def within_correlations(
 
     Chance, for pairs in a row: every column is permuted independently of the others. The mean is 0, variance and third
     moment are closed (`permuted_moments`); the reference is Pearson's type III law with these moments. Rows of unequal
-    scale are not exchangeable in that way; there the signs of the entries are (`flipped_moments`). The larger variance
-    is taken, and for each tail the group in which it is longer: the p-value holds under either group, exact where
-    scales are equal and conservative where they differ much. An interaction breaks both groups, as a mean effect does:
-    it ties the columns.
+    scale are not exchangeable in that way; there the signs of the entries are (`flipped_moments`). For each tail the
+    larger p-value is taken, so that it holds under either group. An interaction breaks both groups, as a mean effect
+    does: it ties the columns (`mean_effects` tells the two apart).
     Chance, for pairs that share nothing: the rows are permuted; given the columns, the products of each row with the
     next are uncorrelated, and Student's t compares their mean with their spread. Neighbours, not all pairs: all pairs
     that share nothing add up to what rows and columns leave, and would say nothing of their own.
@@ -94,8 +93,8 @@ def between_correlations(
         neuron and column:  sum_i y_i . z_i / sqrt(Q_y Q_z)                    shared only
 
     Chance: the neurons of the second array are permuted against those of the first, whole rows. A sum
-    sum_i M_{i pi(i)}, M centred both ways, has mean 0 and variance |M|^2 / (m - 1). Reference: Student's t with m - 2
-    degrees of freedom for row sums alone, which has these moments too; the normal law where M has larger rank.
+    sum_i M_{i pi(i)}, M centred both ways, has mean 0 and variance |M|^2 / (m - 1). Reference: for row sums alone
+    Pitman's beta law of r^2, by its two exact moments; the normal law where M has larger rank.
 
     Neurons must match row by row. Where they nest, the caller lays them out: r query heads that meet one key head are
     one row each of (keys, r x columns), their copies side by side; a transposed reader, such as down-projections, is

@@ -8,7 +8,7 @@ import torch
 
 from rctheory.errors import NumericsError, ShapeError, UsageError
 from rctheory.statistics.arrays import Correlation, between_correlations, within_correlations
-from rctheory.statistics.arrays.correlation_nulls import flipped_moments, permuted_moments
+from rctheory.statistics.arrays.correlation_nulls import flipped_moments, fourth_moment, permuted_moments
 from rctheory.statistics.arrays.unit_sums import BLOCK_BYTES, sums_of_columns, sums_of_rows
 from tests.helpers import stream
 
@@ -67,11 +67,26 @@ def test_moments_of_flipped_signs_by_enumeration() -> None:
     signs = torch.tensor(list(product((-1.0, 1.0), repeat=6)), dtype=torch.float64).reshape(-1, 2, 3)
     values = (signs * half).sum(dim=2).square().sum(dim=1) - half.square().sum()
     sums = sums_of_rows(torch.cat([half, -half])[None])
-    variance, third = flipped_moments(sums)
+    variance, _, _ = flipped_moments(sums)
     torch.testing.assert_close(variance[0], 2 * values.square().mean(), rtol=1e-12, atol=0)
-    # Sixth powers enter at their most.
-    sixths = 2 * (half.pow(4).sum(dim=1).pow(1.5) - half.pow(6).sum(dim=1)).sum()
-    torch.testing.assert_close(third[0], 2 * (values.pow(3).mean() + 8 * sixths), rtol=1e-12, atol=0)
+
+
+def test_higher_cumulants_of_flipped_signs_are_close_for_many_entries() -> None:
+    y = torch.randn(1, 40, 500, generator=stream(1), dtype=torch.float64)
+    sums = sums_of_rows(y)
+    _, third, _ = flipped_moments(sums)
+    y = y - y.mean(dim=1, keepdim=True)
+    q, f, g = (y.pow(k).sum(dim=2) for k in (2, 4, 6))
+    assert float(third) == pytest.approx(float(8 * (q**3 - 3 * q * f + 2 * g).sum()), rel=0.02)
+
+
+def test_moments_of_permuted_correlations_by_enumeration() -> None:
+    x, y = (torch.tensor(v, dtype=torch.float64)[None] for v in ([0.0, 1, 2, 5, -3, 1], [1.0, 0, 0, 7, 2, 2]))
+    orders = torch.tensor(list(permutations(range(6))))
+    a, b = x - x.mean(), y[0][orders] - y.mean()
+    r = (a * b).sum(dim=1) / (a.norm() * b.norm(dim=1))
+    torch.testing.assert_close(r.square().mean(), torch.tensor(0.2, dtype=torch.float64))
+    torch.testing.assert_close(r.pow(4).mean(), fourth_moment(x, y)[0])
 
 
 @pytest.mark.parametrize("kind", ["row", "column", "nothing"])
