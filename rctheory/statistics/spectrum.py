@@ -15,7 +15,7 @@ from torch import Tensor
 from rctheory.errors import UsageError
 from rctheory.numerics import chunks
 from rctheory.statistics.arrays.outcome import require_arrays
-from rctheory.statistics.variance_profile import estimated_variances, separable_edge
+from rctheory.statistics.variance_profile import Edge, estimated_variances, separable_edge
 
 FALSE_OUTLIER = 1e-3
 """Probability that a matrix of pure noise shows an outlier."""
@@ -61,9 +61,9 @@ def spectrum(W: Tensor, *, noise: float | None = None) -> Spectrum:
 
     The bulk edge of white noise is noise (m^(1/2) + n^(1/2)). For the edge with a variance profile, row and column
     variances are mean squares, shrunk towards each other by what sampling alone scatters them, and the level is the
-    mean square of what the outliers leave, sum_{k > r} s_k^2 / ((m - r)(n - r)), iterated until r stands still. Scales
-    that differ *because* of low-rank structure enter the profile as well: the count errs towards too few. Both edges
-    suppose a finite fourth moment: heavier tails make outliers without structure.
+    mean square of what the r outliers leave, sum_{k > r} s_k^2 / ((m - r)(n - r)). Scales that differ *because* of
+    low-rank structure enter the profile as well: the count errs towards too few. Both edges suppose a finite fourth
+    moment: heavier tails make outliers without structure.
 
     Args:
         W: (..., m, n), m and n at least 2.
@@ -86,9 +86,9 @@ def spectrum(W: Tensor, *, noise: float | None = None) -> Spectrum:
     sd = sd if noise is None else torch.full_like(sd, noise)
     rank = _above(values, gavish_donoho(p / q) * math.sqrt(q) * sd)
     unit = separable_edge(*estimated_variances(W))
-    squares, outliers, level = _outliers(values, unit.quantile(FALSE_OUTLIER), m, n)
-    total, top = squares[..., -1], values[..., 0].square()
-    left = _partial_sum(squares, outliers)
+    outliers, rest = _outliers(values, unit, m, n)
+    level = rest / ((m - outliers) * (n - outliers))
+    total, top = values.square().sum(dim=-1), values[..., 0].square()
     return Spectrum(
         singular_values=values,
         noise=sd,
@@ -97,7 +97,7 @@ def spectrum(W: Tensor, *, noise: float | None = None) -> Spectrum:
         edge=(unit.location * level).sqrt(),
         threshold=(unit.quantile(FALSE_OUTLIER) * level).sqrt(),
         outliers=outliers,
-        share=torch.where(total > 0, left / total, 0.0),
+        share=torch.where(total > 0, 1 - rest / total, 0.0),
         stable_rank=torch.where(top > 0, total / top, 0.0),
     )
 
@@ -173,24 +173,18 @@ def _above(values: Tensor, threshold: Tensor) -> Tensor:
     return (values > threshold[..., None]).sum(dim=-1)
 
 
-def _partial_sum(cumulated: Tensor, count: Tensor) -> Tensor:
-    """Return the sum of the first `count` terms."""
-    before = torch.cat([torch.zeros_like(cumulated[..., :1]), cumulated], dim=-1)
-    return before.gather(-1, count[..., None])[..., 0]
+def _outliers(values: Tensor, unit: Edge, m: int, n: int) -> tuple[Tensor, Tensor]:
+    """Return how many singular values (..., p) are outliers, and the sum of squares of the others.
 
-
-def _outliers(values: Tensor, unit: Tensor, m: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the cumulated squares, the count of outliers and the level of the noise, mean square of an entry.
-
-    The level falls as outliers are taken out, and so does the threshold: the count can only grow, and stands still in
-    the end. A level needs noise to be estimated from: at most all singular values but one are outliers.
+    The count is the largest r for which s_r stands above the threshold at the level of what the first r leave, so that
+    strong directions do not hide one another. In pure noise the first r hold no more than r lambda+ of m n: the level
+    divides by what remains, m n - r lambda+, and as many are looked for as leave something.
     """
-    squares = values.square().cumsum(dim=-1)
-    count = torch.zeros_like(values[..., 0], dtype=torch.long)
-    most = values.shape[-1] - 1
-    while True:
-        level = (squares[..., -1] - _partial_sum(squares, count)).clamp_min(0) / ((m - count) * (n - count))
-        grown = _above(values, (unit * level).sqrt()).clamp(min=count).clamp(max=most)
-        if bool((grown == count).all()):
-            return squares, count, level
-        count = grown
+    squares = values.square()
+    rest = (squares.sum(dim=-1, keepdim=True) - squares.cumsum(dim=-1)).clamp_min(0)
+    r = torch.arange(1, values.shape[-1] + 1, dtype=values.dtype, device=values.device)
+    room = m * n - r * unit.location[..., None]
+    found = (room > 0) & (squares > unit.quantile(FALSE_OUTLIER)[..., None] * rest / room)
+    count = (found * r).amax(dim=-1).long()
+    kept = torch.cat([squares.sum(dim=-1, keepdim=True), rest], dim=-1).gather(-1, count[..., None])[..., 0]
+    return count, kept

@@ -10,6 +10,7 @@ from scipy import stats
 
 from rctheory.errors import LawError, NumericsError, ShapeError, UsageError
 from rctheory.measures import RCFit, ResidualLaw, fit_rc
+from rctheory.measures.fitted import _shrunk
 from rctheory.statistics.arrays.residuals import excess_kurtosis
 from tests.helpers import SEEDS, stream
 
@@ -68,6 +69,22 @@ def test_shuffled_entries_have_no_fit(planted: tuple[dict[str, torch.Tensor], RC
     assert fit.goodness.held_out == 0.0
 
 
+@pytest.mark.parametrize("size", [(150, 150), (100, 300), (300, 100)])
+def test_singular_values_are_shrunk_to_the_best_coefficients(size: tuple[int, int]) -> None:
+    """Against u^T M v, the coefficient of an empirical pair of singular vectors that comes closest to the mean M."""
+    g = stream(size[0])
+    edge = math.sqrt(size[0]) + math.sqrt(size[1])
+    left, right = (torch.linalg.qr(torch.randn(n, 3, generator=g, dtype=torch.float64))[0] for n in size)
+    mean = edge * (left * torch.tensor([0.9, 1.2, 1.8])) @ right.T
+    best, values = torch.zeros(3), torch.zeros(3)
+    for _ in range(20):
+        u, shrunk, v = _shrunk(mean + torch.randn(*size, generator=g, dtype=torch.float64), 50)
+        best += (u * (mean @ v)).sum(dim=0) / 20
+        values += shrunk / 20
+    torch.testing.assert_close(values / edge, best / edge, rtol=0.0, atol=0.02)
+    assert float(best[2] / edge) < 0.8  # of 0.9: shrinking matters here
+
+
 def test_orders_and_transposes_commute_with_the_fit(planted: tuple[dict[str, torch.Tensor], RCFit]) -> None:
     world, fit = planted
     order = torch.randperm(M, generator=stream(3))
@@ -98,7 +115,7 @@ def test_samples_are_reproducible_and_share_an_axis_when_asked(
     _, fit = planted
     assert torch.equal(fit.sample(5, 6, seed=1), fit.sample(5, 6, seed=1))
     assert not torch.equal(fit.sample(5, 6, seed=1), fit.sample(5, 6, seed=2))
-    down = fit_rc(_world(seed=9)["W"].T)  # its columns run over as many units as the rows of `fit`
+    down = fit_rc(_world(seed=9)["W"].T, max_rank=1)  # its columns run over as many units as the rows of `fit`
     means = []
     for name in ("neuron", "other"):
         rows = _rows(fit, "neuron", 50)

@@ -77,7 +77,7 @@ def test_pure_noise_has_no_outlier_and_planted_structure_is_counted(profile: flo
     true = separable_edge(*(scale.square() for scale in scales)).location.sqrt() / norm
     assert abs(float((pure.edge / true).mean()) - 1) < 0.03
     assert 0.9 < float((tops / true).mean()) < 1.0
-    found = spectrum((noise + outer * _planted(m, n, rank=3, strength=4.0, seed=6)).to(dtype))
+    found = spectrum((noise + outer * _planted(m, n, rank=3, strength=6.0, seed=6)).to(dtype))
     assert found.outliers.tolist() == [3] * replicates
     if profile:  # the white edge takes the profile for structure
         assert int((tops > 1.2 * pure.white_edge).sum()) == replicates
@@ -86,6 +86,16 @@ def test_pure_noise_has_no_outlier_and_planted_structure_is_counted(profile: flo
         assert pure.rank.tolist() == [0] * replicates
         assert found.rank.tolist() == [3] * replicates
         torch.testing.assert_close(pure.noise, torch.ones_like(pure.noise), rtol=0.05, atol=0.0)
+
+
+def test_outliers_leave_the_level_of_the_noise_alone() -> None:
+    """Three directions of equal weight on every entry, out of 30: what they take of the noise must be put back."""
+    g = stream(4)
+    left, right = (2.0 * torch.randint(2, (60, size, 3), generator=g) - 1 for size in (30, 40))
+    noise = _noise(60, 30, 40)
+    pure, found = spectrum(noise), spectrum(noise + 2 * left.double() @ right.double().transpose(-1, -2))
+    assert found.outliers.tolist() == [3] * 60
+    assert float((found.edge / pure.edge).mean()) == pytest.approx(1.0, abs=0.03)
 
 
 def test_known_noise_sets_the_rank_and_the_white_edge() -> None:
@@ -150,3 +160,10 @@ def test_bad_input_is_refused() -> None:
     for noise in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(UsageError, match=f"noise {noise}"):
             spectrum(torch.ones(3, 3), noise=noise)
+
+
+def test_false_outliers_are_rare() -> None:
+    """At most 1 in 1000 by design; more than 12 of 4000 would have a probability below 1e-3."""
+    profiles = torch.exp(0.3 * _noise(30, 1, seed=1)) * torch.exp(0.3 * _noise(40, seed=2))
+    false = [int((spectrum(scale * _noise(2000, 30, 40, seed=3)).outliers > 0).sum()) for scale in (1.0, profiles)]
+    assert sum(false) <= 12
