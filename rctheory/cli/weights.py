@@ -31,7 +31,8 @@ def inspect(
     statistics: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME,..", help="screen, order, effects, interaction, spectrum, correlations [default: all]."
+            metavar="NAME,..",
+            help="screen, order, effects, interaction, spectrum, correlations, fit [default: all but fit].",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,

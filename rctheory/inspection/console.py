@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rctheory.inspection.comparing import ModelComparison
+from rctheory.inspection.comparing import Model, ModelComparison
 from rctheory.inspection.inspection import LEVEL, Finding, Inspection
 from rctheory.inspection.statistic import Column, Outcome, Row
 
@@ -17,11 +17,8 @@ CAPTION = "median over layers (smallest … largest); of p-values, adjusted over
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
     """Print what every statistic shows, and whether the weights are what the architecture declares."""
-    part = f", {inspection.inspected / 1e6:.1f} million inspected" if inspection.axes is not None else ""
-    console.print(
-        f"[bold]{escape(inspection.source)}[/]: {inspection.architecture}, {inspection.layers} layers, "
-        f"{inspection.parameters / 1e6:.1f} million weights{part}"
-    )
+    part = f", {in_words(inspection.inspected)} of them inspected" if inspection.axes is not None else ""
+    console.print(f"[bold]{escape(inspection.source)}[/]: {model_in_words(inspection)}{part}")
     for outcome in inspection.outcomes:
         console.print(f"\n[bold]{outcome.statistic.name}[/]: {escape(outcome.statistic.question)}")
         if outcome.statistic.name == "order":
@@ -38,13 +35,21 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         console.print("[red]The weights contradict the symmetry that the architecture declares.[/]")
 
 
+def model_in_words(model: Inspection | Model) -> str:
+    """Return architecture and size: `llama, 30 layers, 134.5 million weights`."""
+    layers = f", {model.layers} layers" if model.layers > 1 else ""
+    return f"{model.architecture}{layers}, {in_words(model.parameters)} weights"
+
+
+def in_words(count: int) -> str:
+    """Return a large number as people say it."""
+    return f"{count / 1e6:.1f} million" if count >= 1e6 else f"{count:,}".replace(",", " ")
+
+
 def print_comparison(comparison: ModelComparison, console: Console) -> None:
     """Print which axes of two models follow different laws, and how far apart they are."""
     for model in (comparison.first, comparison.second):
-        console.print(
-            f"[bold]{escape(model.source)}[/]: {model.architecture}, {model.layers} layers, "
-            f"{model.parameters / 1e6:.1f} million weights"
-        )
+        console.print(f"[bold]{escape(model.source)}[/]: {model_in_words(model)}")
     outcome = comparison.outcome
     console.print(f"\n[bold]{outcome.statistic.name}[/]: {escape(outcome.statistic.question)}")
     console.print(f"Layers are matched {comparison.matched}; {comparison.permutations} permutations.")

@@ -1,4 +1,4 @@
-"""Statistics of one matrix at a time: mean and scale effects, interaction, spectrum."""
+"""Statistics of one matrix at a time: mean and scale effects, interaction, spectrum, a fitted law."""
 
 from collections.abc import Iterable
 from math import isfinite
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rctheory.inspection.neighbours import short_name
 from rctheory.inspection.statistic import Column, Matrix, MatrixStatistic, Options, Row, Value
+from rctheory.measures.fitted import fit_rc
 from rctheory.numerics import stream_seed
 from rctheory.statistics.arrays import ArrayTest, AxisName, interaction, mean_effects, scale_effects
 from rctheory.statistics.spectrum import spectrum
@@ -103,6 +104,40 @@ class Spectral(MatrixStatistic):
         yield row_of(matrix, "", values)
 
 
+class Fit(MatrixStatistic):
+    """A fitted row-column law, and how well it describes the matrix."""
+
+    name = "fit"
+    question = (
+        "How well does a row-column law (low-rank mean, row and column scales, one residual law) describe a matrix? "
+        "Predicted: share of the sum of squares of left-out entries that its mean predicts; not positive without one."
+    )
+    columns = (
+        Column("rank", "rank of the mean", "count"),
+        Column("held_out", "predicted share"),
+        Column("explained", "share in sample", shown=False),
+        Column("row_sd", "sd of log row scales"),
+        Column("column_sd", "sd of log column scales"),
+        Column("excess_kurtosis", "excess kurtosis of the residual"),
+        Column("kolmogorov", "distance of the residual to normal"),
+    )
+    default = False  # takes some ten times as long as a spectrum
+
+    def measure_matrix(self, matrix: Matrix, options: Options) -> Iterable[Row]:
+        """Return one row."""
+        found = fit_rc(matrix.values, seed=stream_seed(options.seed, "fit", matrix.layout.name))
+        values: dict[str, Value] = {
+            "rank": found.rank,
+            "held_out": finite(found.goodness.held_out),
+            "explained": finite(found.goodness.explained),
+            "row_sd": number(found.rows.latents[:, -1].std()),
+            "column_sd": number(found.columns.latents[:, -1].std()),
+            "excess_kurtosis": finite(found.goodness.excess_kurtosis),
+            "kolmogorov": finite(found.goodness.kolmogorov),
+        }
+        yield row_of(matrix, "", values)
+
+
 def row_of(matrix: Matrix, part: str, values: dict[str, Value], refusal: str = "") -> Row:
     """Return a row about a matrix or a part of it."""
     layout = matrix.layout
@@ -110,6 +145,10 @@ def row_of(matrix: Matrix, part: str, values: dict[str, Value], refusal: str = "
 
 
 def number(value: Tensor) -> float | None:
+    """Return the number in a tensor, as `finite` does."""
+    return finite(float(value))
+
+
+def finite(value: float) -> float | None:
     """Return a number; None where it is not finite: JSON has no other word for that."""
-    found = float(value)
-    return found if isfinite(found) else None
+    return value if isfinite(value) else None

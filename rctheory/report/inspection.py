@@ -6,7 +6,7 @@ from math import isnan
 
 import rctheory
 from rctheory.inspection.comparing import ModelComparison
-from rctheory.inspection.console import contradictions, summarise, summarise_order
+from rctheory.inspection.console import contradictions, in_words, model_in_words, summarise, summarise_order
 from rctheory.inspection.inspection import LEVEL, Inspection
 from rctheory.inspection.statistic import Column, Outcome, Row
 from rctheory.report.drawing import Picture
@@ -55,11 +55,8 @@ def inspection_page(inspection: Inspection) -> str:
     """Return a self-contained HTML page about one model."""
     part = ""
     if inspection.axes is not None:
-        part = f", of which {inspection.inspected / 1e6:.1f} million touch the axes {', '.join(inspection.axes)}"
-    meta = (
-        f"Architecture {inspection.architecture}, {inspection.layers} layers, "
-        f"{inspection.parameters / 1e6:.1f} million weights{part}; seed {inspection.seed}."
-    )
+        part = f", of which {in_words(inspection.inspected)} touch the axes {', '.join(inspection.axes)}"
+    meta = f"Architecture {model_in_words(inspection)}{part}; seed {inspection.seed}."
     title = f"Row-column structure of {inspection.source}"
     return _page(title, headline(inspection), inspection.consistent is False, meta, inspection.outcomes)
 
@@ -67,10 +64,7 @@ def inspection_page(inspection: Inspection) -> str:
 def comparison_page(comparison: ModelComparison) -> str:
     """Return a self-contained HTML page about two models."""
     models = (comparison.first, comparison.second)
-    said = "; ".join(
-        f"{model.source}: {model.architecture}, {model.layers} layers, {model.parameters / 1e6:.1f} million weights"
-        for model in models
-    )
+    said = "; ".join(f"{model.source}: {model_in_words(model)}" for model in models)
     how = f"Layers are matched {comparison.matched}; {comparison.permutations} permutations, seed {comparison.seed}."
     meta = f"{said}. {how}"
     title = f"Unit laws of {models[0].source} and {models[1].source}"
