@@ -41,10 +41,10 @@ def shared(sums: UnitSums, level: float) -> Correlation:
     variance, third, fourth = flipped_moments(sums)
     flipped = _type_three(total, variance, third, level)
     # Few large weights among many small ones: such a sum has a lower tail that three moments cut off.
-    lower = _gamma_and_normal(total, variance, third, fourth, level)
-    below, above = torch.maximum(permuted.below, lower.below), torch.maximum(permuted.above, flipped.above)
+    flipped_below, flipped_low = _lower_tail(total, variance, third, fourth, level)
+    below, above = torch.maximum(permuted.below, flipped_below), torch.maximum(permuted.above, flipped.above)
     p = (2 * torch.minimum(below, above)).clamp(max=1)
-    low, high = torch.minimum(permuted.low, lower.low), torch.maximum(permuted.high, flipped.high)
+    low, high = torch.minimum(permuted.low, flipped_low), torch.maximum(permuted.high, flipped.high)
     return Correlation(total / scale, low / scale, high / scale, p)
 
 
@@ -163,33 +163,30 @@ def _type_three(total: Tensor, variance: Tensor, third: Tensor, level: float) ->
     return _Reference(below, above, low, high)
 
 
-def _gamma_and_normal(total: Tensor, variance: Tensor, third: Tensor, fourth: Tensor, level: float) -> _Reference:
+def _lower_tail(total: Tensor, variance: Tensor, third: Tensor, fourth: Tensor, level: float) -> tuple[Tensor, Tensor]:
     """Refer a centred sum to the sum of a shifted gamma and a normal variable that has its four cumulants.
 
     theta (G_k - k) with theta = c_4 / (3 c_3) and k = c_3 / (2 theta^3), and a normal one of the rest of the variance;
-    the gamma law stands at `GRID` points of equal probability.
+    the gamma law stands at `GRID` points of equal probability, which is coarse in the upper tail alone.
+
+    Returns:
+        The probability below the sum, and the lower end of the interval.
     """
     theta = fourth / (3 * third)
     shape = third / (2 * theta.pow(3))
     rest = (variance - shape * theta.square()).clamp(min=1e-6 * variance).sqrt().unsqueeze(1).numpy()
-    places = (np.arange(GRID) + 0.5) / GRID
     k = shape.unsqueeze(1).numpy()
-    points = theta.unsqueeze(1).numpy() * (special.gammaincinv(k, places) - k)
+    points = theta.unsqueeze(1).numpy() * (special.gammaincinv(k, (np.arange(GRID) + 0.5) / GRID) - k)
 
     def below(x: np.ndarray) -> np.ndarray:
         return np.asarray(special.ndtr((x[:, None] - points) / rest).mean(axis=1))
 
-    def quantile(probability: float) -> Tensor:
-        reach = 40 * variance.sqrt().numpy()
-        low, high = -reach, reach
-        for _ in range(50):
-            middle = (low + high) / 2
-            under = below(middle) < probability
-            low, high = np.where(under, middle, low), np.where(under, high, middle)
-        return torch.from_numpy((low + high) / 2)
-
-    under = torch.from_numpy(below(total.numpy()))
-    return _Reference(under, 1 - under, quantile((1 - level) / 2), quantile((1 + level) / 2))
+    low, high = -10 * variance.sqrt().numpy(), np.zeros(len(k))
+    for _ in range(40):
+        middle = (low + high) / 2
+        under = below(middle) < (1 - level) / 2
+        low, high = np.where(under, middle, low), np.where(under, high, middle)
+    return torch.from_numpy(below(total.numpy())), torch.from_numpy((low + high) / 2)
 
 
 def _student(total: Tensor, centre: Tensor, spread: Tensor, freedom: int, scale: Tensor, level: float) -> Correlation:

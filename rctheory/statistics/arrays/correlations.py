@@ -60,7 +60,7 @@ def within_correlations(
         NumericsError: an entry is NaN or infinite.
         UsageError: fewer permutations than the level needs, or a level outside (0, 1).
 
-    Source: the pattern of arXiv 2408.08681; claim `array.calibration`.
+    Source: the pattern of arXiv 2408.08681; claim `array.correlations`.
     """
     array = require_arrays(array, 4, 4)
     _require(permutations, level)
@@ -116,7 +116,7 @@ def between_correlations(
         NumericsError: an entry is NaN or infinite.
         UsageError: fewer permutations than the level needs, or a level outside (0, 1).
 
-    Source: the pattern of arXiv 2408.08681; claim `array.calibration`.
+    Source: the pattern of arXiv 2408.08681; claim `array.correlations`.
     """
     first, second = require_arrays(first, 4, 2), require_arrays(second, 4, 2)
     _require_matched(first, second, columns_shared)
