@@ -15,6 +15,7 @@ from rctheory.inspection.norms import collect_norms
 from rctheory.statistics.gates import PValues
 from rctheory.statistics.permutation import Arrays, PermutationTest, lag_one_tests
 from rctheory.suite.experiment import Context, Experiment, Measurement, Table
+from verification.real_weights import p_value_map
 
 MODEL = "smollm2"
 SORTED_AXIS = "layers.0.ffn"
@@ -89,7 +90,10 @@ def _report(tested: list[Hypothesis], tests: dict[str, PermutationTest], layers:
         "the tests see no such order.",
     )
     quantities = {"exchangeable": PValues(families[True]), "ordered": PValues(families[False])}
-    return Measurement(quantities, (_p_value_map(tested, tests, layers), _score_map(tested, tests, layers)), remarks)
+    title = "Exact p-values of the log norms of rows and columns, each alone"
+    alone = p_value_map(title, [tests[h.name] for h in tested])
+    maps = (_p_value_map(tested, tests, layers), alone, _score_map(tested, tests, layers))
+    return Measurement(quantities, maps, remarks)
 
 
 def _p_value_map(tested: list[Hypothesis], tests: dict[str, PermutationTest], layers: int) -> Table:

@@ -23,7 +23,7 @@ from rctheory.statistics.order import ORDER_STATISTICS, OrderStatistic, Runs
 from rctheory.statistics.permutation import Arrays, PermutationTest, order_tests
 from rctheory.suite.experiment import Context, Experiment, Measurement, Table, Tier
 from verification.gpt import held_out_loss, initial_gpt, trained_gpt
-from verification.real_weights import BERT, open_gpt
+from verification.real_weights import BERT, open_gpt, p_value_map
 
 Sets = tuple[Arrays, ...]
 COORDINATES = 64  # of a position: residual coordinates are alike, so some of them say enough
@@ -142,7 +142,8 @@ def _report(case: Case, tests: Mapping[str, PermutationTest]) -> Measurement:
         f"{len(case.statistics)} statistics of order.",
         f"Largest |z| on an exchangeable axis {largest:.2f}, smallest on an ordered one {smallest:.2f}.",
     )
-    return Measurement(quantities, (table,), remarks)
+    title = f"Exact p-values of the log norms of rows and columns: {case.title}"
+    return Measurement(quantities, (table, p_value_map(title, tests.values())), remarks)
 
 
 _INSTALLED = partial(require_packaged, BERT)

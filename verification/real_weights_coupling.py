@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from rctheory.checkpoints.checkpoint import Checkpoint
-from rctheory.checkpoints.sources import open_checkpoint, require_packaged
+from rctheory.checkpoints.sources import open_checkpoint
 from rctheory.inspection.moments import log_norms
 from rctheory.numerics import chunks, generator, numpy_generator
 from rctheory.statistics.gates import Estimate, PValues, Quantity
 from rctheory.suite.experiment import Context, Experiment, Measurement, Table
 from verification.gpt import initial_gpt, trained_gpt
-from verification.real_weights import BERT, LLAMA, open_gpt
+from verification.real_weights import BERT, LLAMA, open_gpt, require_both
 
 GPT = "GPT-2"
 READS = {
@@ -175,15 +175,9 @@ def _gauge(norms: Norms) -> str:
     )
 
 
-def _require() -> None:
-    """Check that both packaged models are installed."""
-    require_packaged(LLAMA)
-    require_packaged(BERT)
-
-
 EXPERIMENT = Experiment(
-    "log norms of what feed-forward neurons read and write, in Llama, BERT and GPT-2", _measure, _require
+    "log norms of what feed-forward neurons read and write, in Llama, BERT and GPT-2", _measure, require_both
 )
 RENAMED = Experiment(
-    "the neurons of the writing matrices renamed, the others left alone", partial(_measure, permute=True), _require
+    "the neurons of the writing matrices renamed, the others left alone", partial(_measure, permute=True), require_both
 )

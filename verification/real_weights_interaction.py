@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from rctheory.checkpoints.checkpoint import Checkpoint
-from rctheory.checkpoints.sources import open_checkpoint, require_packaged
+from rctheory.checkpoints.sources import open_checkpoint
 from rctheory.numerics import generator
 from rctheory.statistics.arrays import interaction
 from rctheory.statistics.gates import Estimate, PValues, Quantity
 from rctheory.statistics.multiplicity import holm
 from rctheory.suite.experiment import Context, Experiment, Measurement, Table
 from verification.gpt import initial_gpt, trained_gpt
-from verification.real_weights import BERT, LLAMA, layer_map, matrices, open_gpt
+from verification.real_weights import BERT, LLAMA, layer_map, matrices, open_gpt, require_both
 
 LEVEL = 0.01  # family-wise over the matrices of a model
 REPELLING = -3.0  # z under which rows are more nearly orthogonal than independent noise
@@ -138,19 +138,13 @@ def _remark(found: Found) -> str:
     return (
         f"{found.model}: interaction in {others:.0f}% of the matrices other than value projections, in "
         f"{of_values:.0f}% of these {len(values)}; effects {effects[0]:.3f} to {effects[-1]:.3f}, median "
-        f"{median(effects):.3f}. Rows more orthogonal than independent noise, z < {REPELLING:g}: {repelling} matrices, "
-        f"{sum(z < REPELLING for z in values)} of them value projections."
+        f"{median(effects):.3f}. Rows are more orthogonal than independent noise (z < {REPELLING:g}) in {repelling} of "
+        f"the {len(found.z)} matrices, {sum(z < REPELLING for z in values)} of them value projections."
     )
 
 
-def _require() -> None:
-    """Check that both packaged models are installed."""
-    require_packaged(LLAMA)
-    require_packaged(BERT)
-
-
 EXPERIMENT = Experiment(
-    "the calibrated four-cycle on every matrix of Llama, BERT and GPT-2 weights", _measure, _require
+    "the calibrated four-cycle on every matrix of Llama, BERT and GPT-2 weights", _measure, require_both
 )
-SHUFFLED = Experiment("entries shuffled inside their columns", partial(_measure, plant=shuffle_columns), _require)
-SIGNS = Experiment("random signs for all entries", partial(_measure, plant=flip_signs), _require)
+SHUFFLED = Experiment("entries shuffled inside their columns", partial(_measure, plant=shuffle_columns), require_both)
+SIGNS = Experiment("random signs for all entries", partial(_measure, plant=flip_signs), require_both)

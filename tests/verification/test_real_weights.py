@@ -1,13 +1,17 @@
 """What is planted in the controls is what it says, and the correlations of neurons are exact permutation tests."""
 
+import math
+
 import pytest
 import torch
 
+from rctheory.statistics.permutation import order_tests
 from rctheory.suite.experiment import Context, Tier
 from verification.gpt import initial_gpt
-from verification.real_weights import layer_map, matrices, open_gpt
+from verification.real_weights import layer_map, matrices, open_gpt, p_value_map
 from verification.real_weights_coupling import correlate, p_value, permuted
 from verification.real_weights_interaction import flip_signs, shuffle_columns
+from verification.real_weights_pattern import shuffle, sort
 
 SMOKE = Context(tier=Tier.SMOKE)
 
@@ -24,6 +28,15 @@ def test_shuffled_columns_hold_the_same_entries() -> None:
     places = (shuffled[:, :, None] == W.T[None]).double().argmax(dim=2)
     assert not torch.equal(places[:, 0], places[:, 1])
     assert not torch.equal(shuffled, W)
+
+
+def test_shuffled_and_sorted_arrays_hold_the_same_entries() -> None:
+    W = torch.randn(30, 5, generator=stream())
+    for planted in (shuffle(W, stream(1)), sort(W, stream(1))):
+        assert torch.equal(planted.flatten().sort().values, W.flatten().sort().values)
+        assert not torch.equal(planted, W)
+    norms = sort(W, stream(1)).norm(dim=0), sort(W, stream(1)).norm(dim=1)
+    assert all(torch.equal(part, part.sort().values) for part in norms)
 
 
 def test_flipped_signs_keep_every_size() -> None:
@@ -65,3 +78,17 @@ def test_the_matrices_of_a_model_and_their_map() -> None:
     assert len(table.columns) == 6
     assert sorted(value for row in table.values for value in row) == list(range(12))
     assert table.values[1][0] == [t.name for t in chosen].index("transformer.h.1.attn.query.weight")
+
+
+def test_the_map_of_p_values_names_layers_and_dimensions() -> None:
+    x = torch.randn(1, 1, 20, generator=stream())
+    sets = ({"h.0.fc.weight rows": x, "h.0.fc.weight columns": x.flip(2), "norm.weight rows": x},)
+    test = order_tests({"axis": sets, "other": ({"h.1.fc.weight rows": x},)}, permutations=99, seed=0)
+    table = p_value_map("title", test.values())
+    assert table.rows == ("layer 0", "layer 1")
+    assert table.columns == ("fc rows", "fc columns")
+    assert table.values[0] == (
+        test["axis"].p_values["h.0.fc.weight rows"],
+        test["axis"].p_values["h.0.fc.weight columns"],
+    )
+    assert math.isnan(table.values[1][1])
