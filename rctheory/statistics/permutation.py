@@ -11,7 +11,7 @@ unit (a `block`): both are one array of shape (blocks, copies, n), each block wi
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from threading import Lock
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from rctheory.numerics import single_threaded_kernels
 from rctheory.statistics.order import LAG_ONE, ORDER_STATISTICS, OrderStatistic
 from rctheory.statistics.replicates import prepare, replicate
 
-T = TypeVar("T")
+SCORE_BYTES = 64 << 20  # of the scores of one group of arrays, float64
 Arrays = Mapping[str, Tensor]
 _Members = list[tuple[str, str, Tensor]]  # hypothesis, label and prepared array
 
@@ -96,16 +96,21 @@ def order_tests(
                 structures.setdefault((array.shape[0], array.shape[2]), []).append((name, label, prepared))
     found_of = {name: _Found(permutations) for name in hypotheses}
     names = [statistic.name for statistic in statistics]
+    lock = Lock()
 
-    def scores(members: _Members) -> tuple[np.ndarray, np.ndarray]:
+    def score(members: _Members) -> None:
         z = replicate([array for _, _, array in members], statistics, permutations=permutations, seed=seed)
-        observed = z[0].copy()
-        return observed, np.abs(z, out=z).max(axis=2)  # the rest of z is large, and nobody needs it
+        observed = z[0].tolist()
+        largest = np.abs(z, out=z).max(axis=2)
+        with lock:
+            for column, (name, label, _) in enumerate(members):
+                found_of[name].add(label, dict(zip(names, observed[column], strict=True)), largest[:, column])
 
-    tasks = sorted(structures.values(), key=lambda members: -sum(array.numel() for _, _, array in members))
-    for members, (observed, largest) in zip(tasks, _map(scores, tasks), strict=True):
-        for column, (name, label, _) in enumerate(members):
-            found_of[name].add(label, dict(zip(names, observed[column].tolist(), strict=True)), largest[:, column])
+    # The scores of all orders are large: only those of a few arrays are kept at a time, whatever the number of layers.
+    # Each group draws the permutations of its structure anew, the same ones.
+    most = max(1, SCORE_BYTES // (8 * (permutations + 1) * len(statistics)))
+    groups = [members[k : k + most] for members in structures.values() for k in range(0, len(members), most)]
+    _run(score, sorted(groups, key=lambda members: -sum(array.numel() for _, _, array in members)))
     return {name: found.test(hypotheses[name]) for name, found in found_of.items()}
 
 
@@ -119,14 +124,16 @@ def lag_one_tests(
     return order_tests(hypotheses, statistics=LAG_ONE, permutations=permutations, seed=seed)
 
 
-def _map(scores: Callable[[_Members], T], tasks: Sequence[_Members]) -> list[T]:
-    """Return the scores of each structure; its stream is its own, so the number of threads changes no result."""
-    threads = min(torch.get_num_threads(), len(tasks))
+def _run(score: Callable[[_Members], None], groups: Sequence[_Members]) -> None:
+    """Score every group; the stream of a structure is its own, so the number of threads changes no result."""
+    threads = min(torch.get_num_threads(), len(groups))
     with single_threaded_kernels():
         if threads < 2:
-            return [scores(members) for members in tasks]
+            for members in groups:
+                score(members)
+            return
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(scores, tasks))
+            list(pool.map(score, groups))
 
 
 class _Found:

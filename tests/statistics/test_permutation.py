@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rctheory.errors import NumericsError, ShapeError, UsageError
+from rctheory.statistics import permutation
 from rctheory.statistics.permutation import lag_one_tests
 from tests.helpers import CUTOFF, SEEDS, stream
 
@@ -152,3 +153,19 @@ def test_what_makes_no_sense_is_refused() -> None:
         one({"a": torch.randn(1, 1, 5), "b": torch.randn(1, 1, 6)})
     with pytest.raises(ShapeError):
         one({"a": torch.randn(1, 1, 5)}, {"a": torch.randn(1, 1, 6)})
+
+
+def test_arrays_are_scored_in_groups_that_share_their_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups bound the memory; they may change what is rounded, never what is permuted."""
+    random = stream(0)
+    hypotheses = {
+        "many": [{f"array {k}": row(torch.randn(40, generator=random)) for k in range(7)}],
+        "few": [{"array": row(torch.randn(40, generator=random))}, {"other": row(torch.randn(9, generator=random))}],
+    }
+    together = lag_one_tests(hypotheses, permutations=499, seed=3)
+    monkeypatch.setattr(permutation, "SCORE_BYTES", 2 * 8 * 500)
+    in_groups = lag_one_tests(hypotheses, permutations=499, seed=3)
+    for name, test in together.items():
+        assert test.p_value == in_groups[name].p_value
+        assert test.p_values == in_groups[name].p_values
+        np.testing.assert_allclose(test.replicates, in_groups[name].replicates, rtol=1e-4, atol=1e-5)
