@@ -33,8 +33,8 @@ def interaction(W: Tensor, *, seed: int, flips: int | None = None) -> ArrayTest:
     of three distinct entries. V is estimated by E^2 less what the centring mixes in, and the variance is multiplied by
     what the other cycles add, a factor 1 + 2/(m-2) + 2/(n-2) + ..., exact for noise of equal variance. The p-value is
     the upper tail of the gamma law with these moments. With tails as heavy as t3 the variance is estimated too large
-    where there are few rows or columns (a size of 4% for 5% at 24 x 512), and beside an entry a hundred times the others:
-    conservative.
+    where there are few rows or columns (a size of 4% for 5% at 24 x 512), and so it is beside an entry a hundred times
+    the others: conservative.
 
     `flips` = B gives instead a Monte-Carlo test that is exact at any size under symmetric noise, as `flip_test` of
     random disjoint contrasts says; it sees an interaction of sqrt(2) times the amplitude as well.

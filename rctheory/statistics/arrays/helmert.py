@@ -1,6 +1,6 @@
 """The four-cycle test of interaction on Helmert contrasts, with its normal null: for near-Gaussian noise alone."""
 
-from math import sqrt
+from math import prod, sqrt
 
 import torch
 from torch import Tensor
@@ -21,12 +21,14 @@ def interaction_normal(W: Tensor) -> ArrayTest:
     C = H_m W H_n^T has (m-1) x (n-1) entries, free of row and column effects; for independent Gaussian noise of equal
     variance s^2 they are independent of variance s^2. Then U = mean of C_ij C_kj C_kl C_il over i != k, j != l has mean
     0, variance 4 s^8 / [M (M-1) N (N-1)] with M = m-1, N = n-1, and skewness
-    4 (M + N - 4) / sqrt(M (M-1) N (N-1)); the p-value is the upper tail of the gamma law with these moments (normal in
-    the limit), s^2 the mean square of the contrasts.
+    4 (M + N - 4) / sqrt(M (M-1) N (N-1)). With d = M N and q the mean square of the contrasts, U / q^2 is independent of
+    q: its moments are those of U over those of powers of chi^2_d / d, exact. The p-value is the upper tail of the gamma
+    law with these moments, normal in the limit.
 
     It refuses where its null is in doubt: excess kurtosis of the double-centred residuals above 0.5, or unequal
-    variances of rows or columns (`mean_effects` of the squared residuals, p <= 0.001). Scale profiles too faint for
-    that check still bias it: use `interaction` where scales may differ, as in trained weights.
+    variances of rows or columns (`mean_effects` of the squared residuals, p <= 0.001), which a strong interaction also
+    makes. Scale profiles too faint for that check still bias it: use `interaction` where scales may differ, as in
+    trained weights.
 
     Args:
         W: arrays (..., m, n).
@@ -42,7 +44,10 @@ def interaction_normal(W: Tensor) -> ArrayTest:
     """
     W = require_arrays(W, 4, 4)
     M, N = W.shape[-2] - 1, W.shape[-1] - 1
-    scale, cells = sqrt(4 * M * (M - 1) * N * (N - 1)), M * (M - 1) * N * (N - 1)
+    cells = M * (M - 1) * N * (N - 1)
+    square_moment, cube_moment = (prod(1 + 2 * k / (M * N) for k in range(power)) for power in (4, 6))
+    sd = sqrt(4 * cells / square_moment)
+    skewness = 4 * (M + N - 4) / sqrt(cells) * square_moment**1.5 / cube_moment
     arrays = W.reshape(-1, *W.shape[-2:])
     outcomes = []
     for part in batches(arrays):
@@ -50,8 +55,8 @@ def interaction_normal(W: Tensor) -> ArrayTest:
         C = short_side_first(helmert(helmert(array, -2), -1))
         square = square_sum(C) / (M * N)
         total = cycle_sum(C)[0]
-        z = total / (scale * square.square())
-        p_value = upper_tail(z, torch.full_like(z, 4 * (M + N - 4) / sqrt(cells)))
+        z = total / (sd * square.square())
+        p_value = upper_tail(z, torch.full_like(z, skewness))
         p_value = torch.where(_not_normal(array), torch.nan, p_value)
         outcomes.append(torch.stack([z, p_value, share_of_variance(total / cells, square)]))
     z, p_value, effect = torch.cat(outcomes, dim=-1).reshape(3, *W.shape[:-2])
