@@ -9,7 +9,6 @@ can be drawn from at any size, and entries keep their scale.
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,18 +16,11 @@ from rctheory.errors import LawError, ShapeError, UsageError
 from rctheory.measures.kernels import SeparableKernel, leading
 from rctheory.measures.laws import Units
 from rctheory.measures.residuals import ResidualLaw
+from rctheory.measures.shrinkage import decompose
 from rctheory.numerics import generator, require_finite
 from rctheory.statistics.arrays.residuals import distance_to_normal, excess_kurtosis
-from rctheory.statistics.spectrum import FALSE_OUTLIER, marchenko_pastur_median, smaller_gram
-from rctheory.statistics.variance_profile import estimated_variances, white_edge
 
-_MOST_ROUNDS = 6
-_PASSES = 3
 _REFITS = 2
-_ROUNDING = 1e-7
-"""Singular values below this share of the largest are rounding: the root of what a Gram matrix in float64 keeps."""
-_TINY = 1e-30
-"""In place of the scale of a matrix of zeros; its root is still a float32."""
 _MOST_SORTED = 1 << 20
 
 
@@ -91,6 +83,11 @@ class RCFit:
             raise ShapeError(f"a matrix of shape {tuple(W.shape)}", f"(..., {size[0]}, {size[1]})", "fit it first")
         s, t = (units.latents[:, -1].exp().to(W) for units in (self.rows, self.columns))
         return (W - self.expected().to(W)).div_(s[:, None]).div_(t)
+
+    def directions(self) -> tuple[Tensor, Tensor]:
+        """Return what spans the rows and the columns of mean / (s t): (m, r) and (n, r)."""
+        first, second = (units.latents[:, :-1] / units.latents[:, -1:].exp() for units in (self.rows, self.columns))
+        return first, second
 
     def sample(
         self,
@@ -173,11 +170,11 @@ def fit_rc(W: Tensor, *, max_rank: int | None = None, held_out: float = 0.1, see
     W = require_finite("the matrix", W)
     W = W if W.dtype in (torch.float32, torch.float64) else W.float()
     most = min(W.shape) // 2 if max_rank is None else min(max_rank, min(W.shape) // 2)
-    parts = _fit(W, most)
+    parts = decompose(W, most)
     some = _some_entries(parts.standardised(W), seed)
-    total = float(W.double().square().sum())
+    total = float(W.square().sum(dtype=torch.float64))
     goodness = Goodness(
-        explained=1 - float(parts.residual(W).double().square().sum()) / total if total else 0.0,
+        explained=1 - float(parts.residual(W).square_().sum(dtype=torch.float64)) / total if total else 0.0,
         held_out=_predicted(W, most, held_out, seed),
         kolmogorov=float(distance_to_normal(some)),
         excess_kurtosis=float(excess_kurtosis(some)),
@@ -189,93 +186,15 @@ def fit_rc(W: Tensor, *, max_rank: int | None = None, held_out: float = 0.1, see
     return RCFit(rows, columns, ResidualLaw.of(some.cpu()), goodness)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """Factors (m, r) and (n, r) of the mean, scales (m,) and (n,) of the residual, all float64."""
-
-    left: Tensor
-    right: Tensor
-    row_scale: Tensor
-    column_scale: Tensor
-
-    def mean(self) -> Tensor:
-        """Return the mean, (m, n)."""
-        return self.left @ self.right.T
-
-    def residual(self, W: Tensor) -> Tensor:
-        """Return W - mean, in the dtype of W, with one allocation."""
-        return torch.addmm(W, self.left.to(W), self.right.to(W).T, alpha=-1)
-
-    def standardised(self, W: Tensor) -> Tensor:
-        """Return (W - mean) / (s t), in the dtype of W."""
-        return self.residual(W).div_(self.row_scale.to(W)[:, None]).div_(self.column_scale.to(W))
-
-
-def _fit(W: Tensor, most: int) -> _Parts:
-    """Alternate between the scales of the residual and the mean that stands out of it, until the rank stands still."""
-    m, n = W.shape
-    floor = max(_ROUNDING * float(W.double().square().mean().sqrt()), _TINY)
-    empty = [torch.zeros(size, 0, dtype=torch.float64, device=W.device) for size in (m, n)]
-    parts = _Parts(empty[0], empty[1], *(torch.ones(size, dtype=torch.float64, device=W.device) for size in (m, n)))
-    for _ in range(_MOST_ROUNDS):
-        before = parts.left.shape[1]
-        s, t = _scales(parts.residual(W))
-        left, values, right = _shrunk((W / s.to(W)[:, None]).div_(t.to(W)), most)
-        roots = values.sqrt()
-        parts = _Parts(s[:, None] * left * roots, t[:, None] * right * roots, s, t)
-        if left.shape[1] == before:
-            break
-    # The level is split evenly between the two scales; the residual that it leaves has mean square 1.
-    level = max(float(parts.standardised(W).double().square().mean().sqrt()), floor)
-    return _Parts(parts.left, parts.right, math.sqrt(level) * s, math.sqrt(level) * t)
-
-
-def _scales(R: Tensor) -> tuple[Tensor, Tensor]:
-    """Return row and column scales of a residual; later passes weight entries by what earlier ones found.
-
-    R is overwritten.
-    """
-    scales = [torch.ones(size, dtype=torch.float64, device=R.device) for size in R.shape]
-    for _ in range(_PASSES):
-        s, t = (variances.sqrt().clamp_min(_ROUNDING) for variances in estimated_variances(R))
-        R.div_(s.to(R)[:, None]).div_(t.to(R))
-        scales = [scales[0] * s, scales[1] * t]
-    return scales[0], scales[1]
-
-
-def _shrunk(X: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the singular triples of X that stand out of white noise, shrunk: (m, r), (r,) and (n, r)."""
-    m, n = X.shape
-    p, q = min(m, n), max(m, n)
-    eigenvalues, vectors = np.linalg.eigh(smaller_gram(X).cpu().numpy())
-    s = np.sqrt(eigenvalues[::-1].clip(0))
-    unit = math.sqrt(float(white_edge(m, n).quantile(FALSE_OUTLIER)))
-    rank = 0
-    while True:
-        median = float(np.median(s[rank:])) / math.sqrt((q - rank) * marchenko_pastur_median((p - rank) / (q - rank)))
-        noise = max(median, _ROUNDING * s[0])
-        grown = min(max(rank, int((s > unit * noise).sum())), most)
-        if grown == rank:
-            break
-        rank = grown
-    y = s[:rank] / max(noise * math.sqrt(q), _TINY)
-    values = s[:rank] * np.sqrt((y**2 - p / q - 1) ** 2 - 4 * p / q) / y**2
-    short = torch.from_numpy(vectors[:, ::-1][:, :rank].copy()).to(X.device)
-    tall = X if m >= n else X.T
-    long = (tall @ short.to(X)).double() / torch.from_numpy(s[:rank].copy()).to(X.device)
-    left, right = (long, short) if m >= n else (short, long)
-    return left, torch.from_numpy(values).to(X.device), right
-
-
 def _predicted(W: Tensor, most: int, share: float, seed: int) -> float:
     """Return the share of the sum of squares of entries left out that a fit without them explains."""
     stream = generator(seed, "fitted law", "held out")
     kept = (torch.rand(W.shape, generator=stream) >= share).to(W.device)
-    blind = _fit(W * kept, most)
+    blind = decompose(W * kept, most)
     # Entries that are left out count as 0 at first, so that the fit sees (1 - share) of the mean; then as the fit says.
     guess = replace(blind, left=blind.left / (1 - share))
     for _ in range(_REFITS if guess.left.shape[1] else 0):
-        guess = _fit(torch.where(kept, W, guess.mean().to(W)), most)
+        guess = decompose(torch.where(kept, W, guess.mean().to(W)), most)
     total = W[~kept].double().square().sum()
     missed = guess.residual(W)[~kept].double().square().sum()
     return float(1 - missed / total) if total > 0 else 0.0

@@ -10,7 +10,7 @@ from scipy import stats
 
 from rctheory.errors import LawError, NumericsError, ShapeError, UsageError
 from rctheory.measures import RCFit, ResidualLaw, fit_rc
-from rctheory.measures.fitted import _shrunk
+from rctheory.measures.shrinkage import shrink
 from rctheory.statistics.arrays.residuals import excess_kurtosis
 from tests.helpers import SEEDS, stream
 
@@ -78,7 +78,7 @@ def test_singular_values_are_shrunk_to_the_best_coefficients(size: tuple[int, in
     mean = edge * (left * torch.tensor([0.9, 1.2, 1.8])) @ right.T
     best, values = torch.zeros(3), torch.zeros(3)
     for _ in range(20):
-        u, shrunk, v = _shrunk(mean + torch.randn(*size, generator=g, dtype=torch.float64), 50)
+        u, shrunk, v = shrink(mean + torch.randn(*size, generator=g, dtype=torch.float64), 50)
         best += (u * (mean @ v)).sum(dim=0) / 20
         values += shrunk / 20
     torch.testing.assert_close(values / edge, best / edge, rtol=0.0, atol=0.02)

@@ -21,6 +21,9 @@ class Fitted(Protocol):
     def standardised(self, W: Tensor) -> Tensor:
         """Return (W - mean) / scale, entry by entry: (..., m, n)."""
 
+    def directions(self) -> tuple[Tensor, Tensor]:
+        """Return what spans the rows and the columns of mean / scale: (m, r) and (n, r)."""
+
 
 @dataclass(frozen=True)
 class ResidualDiagnostics:
@@ -31,7 +34,7 @@ class ResidualDiagnostics:
         kolmogorov: its distance to the standard normal law, (...).
         row_scales: `scale_effects` of the residual's rows: scales that the fit has missed.
         column_scales: the same for its columns.
-        interaction: four-cycle test of the residual: a mean that the fit has missed.
+        interaction: four-cycle test of the residual away from the fitted directions: a mean that the fit has missed.
         lags: `lag_correlation` of the residual by axis and lag: `columns` along the index of columns, inside rows.
     """
 
@@ -46,9 +49,10 @@ class ResidualDiagnostics:
 def residual_diagnostics(W: Tensor, fit: Fitted, *, seed: int, lags: Sequence[int] = LAGS) -> ResidualDiagnostics:
     """Take a fitted law out of W (..., m, n) and look for what is left.
 
-    The tests do not know that the mean and the scales were fitted to the same entries. A fit takes a little of the
-    noise with it, so they err on the side of silence: what they find is there. Lags that the array is too short for are
-    left out.
+    Scales and mean were fitted to the same entries. The tests of scales do not know it and err on the side of silence.
+    A mean of rank r that is taken out ties all entries to one another, which looks like interaction: that test is done
+    on the (m - r) x (n - r) array in the orthogonal complements of the fitted directions, in the bases that r
+    reflections give, where normal noise is independent again. Lags that the array is too short for are left out.
 
     Raises:
         ShapeError: W is not of the fitted size.
@@ -62,12 +66,24 @@ def residual_diagnostics(W: Tensor, fit: Fitted, *, seed: int, lags: Sequence[in
         kolmogorov=distance_to_normal(flat),
         row_scales=scale_effects(Z, "rows"),
         column_scales=scale_effects(Z, "columns"),
-        interaction=interaction(Z, seed=seed),
+        interaction=interaction(_away_from(Z, *fit.directions()), seed=seed),
         lags={
             "rows": {lag: lag_correlation(Z, "rows", lag) for lag in lags if lag < Z.shape[-2]},
             "columns": {lag: lag_correlation(Z, "columns", lag) for lag in lags if lag < Z.shape[-1]},
         },
     )
+
+
+def _away_from(Z: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return Q^T Z P without its first r rows and columns, Q and P the reflections that bring the directions there."""
+    for directions in (columns, rows):  # transposed each time: twice in all
+        rank = directions.shape[1]
+        Z = Z.transpose(-1, -2)
+        if rank:
+            flat = Z.movedim(-2, 0).reshape(Z.shape[-2], -1)
+            turned = torch.ormqr(*torch.geqrf(directions.to(Z)), flat, transpose=True)[rank:]
+            Z = turned.reshape(-1, *Z.shape[:-2], Z.shape[-1]).movedim(0, -2)
+    return Z
 
 
 def lag_correlation(Z: Tensor, axis: str, lag: int) -> ArrayTest:

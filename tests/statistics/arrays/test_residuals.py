@@ -11,6 +11,7 @@ from scipy import stats
 from rctheory.errors import NumericsError, ShapeError, UsageError
 from rctheory.measures import fit_rc
 from rctheory.statistics.arrays.residuals import (
+    _away_from,
     distance_to_normal,
     excess_kurtosis,
     lag_correlation,
@@ -25,6 +26,9 @@ class AsItIs:
 
     def standardised(self, W: torch.Tensor) -> torch.Tensor:
         return W
+
+    def directions(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(1, 0), torch.zeros(1, 0)
 
 
 def _noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -57,10 +61,21 @@ def test_the_tests_err_on_the_side_of_silence_after_a_fit() -> None:
         assert stats.binom.sf(rejected - 1, len(tests), 0.05) > 1e-3, name
 
 
+def test_the_complement_of_the_directions_is_an_isometry() -> None:
+    Z, U, V = _noise(2, 12, 9), _noise(12, 3, seed=1), _noise(9, 2, seed=2)
+    left = _away_from(Z, U, V)
+    assert left.shape == (2, 9, 7)
+    P, Q = (torch.eye(len(part)).double() - part @ torch.linalg.pinv(part) for part in (U, V))
+    torch.testing.assert_close(torch.linalg.svdvals(left), torch.linalg.svdvals(P @ Z @ Q)[:, :7])
+    assert float(_away_from(U @ V[:3].T.new_ones(3, 9), U, V).abs().max()) < 1e-12
+    assert _away_from(Z, U[:, :0], V[:, :0]).shape == Z.shape
+
+
 def test_structure_that_the_fit_may_not_take_is_found_in_the_residual() -> None:
     W = _planted(0)
-    blind = residual_diagnostics(W, fit_rc(W, max_rank=0), seed=0)
-    assert float(blind.interaction.p_value) < CUTOFF
+    for rank in (0, 1):
+        blind = residual_diagnostics(W, fit_rc(W, max_rank=rank), seed=0)
+        assert float(blind.interaction.p_value) < CUTOFF
 
 
 @pytest.mark.parametrize(("axis", "other", "dim"), [("rows", "columns", -2), ("columns", "rows", -1)])
