@@ -44,6 +44,34 @@ class Operator:
         for name, plan in plans.items():
             self._check(name, plan)
 
+    @property
+    def layout(self) -> Layout:
+        """Return the layout of the source."""
+        return self._layout
+
+    @property
+    def plans(self) -> Mapping[str, AxisPlan]:
+        """Return the units of every planned axis instance."""
+        return self._plans
+
+    def factors(self, name: str, dimension: int, axis: str) -> Tensor:
+        """Return by what weights are multiplied along one planned axis of a dimension: (n,) float64, by source unit.
+
+        Of a gain with an offset, the sum of both is multiplied.
+
+        Args:
+            name: declared name.
+            dimension: of the tensor.
+            axis: the axis instance in the nest of that dimension.
+        """
+        plan, norm = self._plans[axis], self._norms.get(name)
+        if norm is not None:
+            return self._norm_factors(plan, norm, axis, bias=name == norm.bias)[0]
+        if _is_read(self._layout.tensors[name], dimension):
+            return plan.read()
+        written = self._written(name, axis)
+        return torch.ones(plan.size, dtype=torch.float64) if written is None else written
+
     def apply(self, name: str, weights: Tensor) -> Tensor:
         """Return one tensor of the target.
 
