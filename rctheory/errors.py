@@ -63,3 +63,7 @@ class MissingExtraError(RcError):
     def of(cls, package: str, extra: str) -> "MissingExtraError":
         """Name the package that is missing and the extra that brings it."""
         return cls(f"package {package} is not installed", "it for this command", f"pip install 'rctheory[{extra}]'")
+
+
+class ContractError(RcError):
+    """A clause of its contract that a declaration breaks."""
