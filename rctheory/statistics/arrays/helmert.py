@@ -21,9 +21,9 @@ def interaction_normal(W: Tensor) -> ArrayTest:
     C = H_m W H_n^T has (m-1) x (n-1) entries, free of row and column effects; for independent Gaussian noise of equal
     variance s^2 they are independent of variance s^2. Then U = mean of C_ij C_kj C_kl C_il over i != k, j != l has mean
     0, variance 4 s^8 / [M (M-1) N (N-1)] with M = m-1, N = n-1, and skewness
-    4 (M + N - 4) / sqrt(M (M-1) N (N-1)). With d = M N and q the mean square of the contrasts, U / q^2 is independent of
-    q: its moments are those of U over those of powers of chi^2_d / d, exact. The p-value is the upper tail of the gamma
-    law with these moments, normal in the limit.
+    4 (M + N - 4) / sqrt(M (M-1) N (N-1)). With d = M N and q the mean square of the contrasts, U / q^2 is independent
+    of q: its moments are those of U over those of powers of chi^2_d / d, exact. The p-value is the upper tail of the
+    gamma law with these moments, normal in the limit.
 
     It refuses where its null is in doubt: excess kurtosis of the double-centred residuals above 0.5, or unequal
     variances of rows or columns (`mean_effects` of the squared residuals, p <= 0.001), which a strong interaction also
