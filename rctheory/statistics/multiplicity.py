@@ -1,6 +1,6 @@
 """Many hypotheses at once: Holm's step-down adjustment, and Westfall and Young's inside families."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -81,15 +81,27 @@ def _step_down(replicates: Mapping[str, np.ndarray]) -> dict[str, float]:
     if len(lengths) != 1 or 0 in lengths:
         found = f"hypotheses with {sorted(lengths)} statistics each"
         raise ShapeError(found, "the observed one and the same number of permutations", "use the same permutations")
-    u = np.stack([np.asarray(t, dtype=float) for t in replicates.values()], axis=1)
-    if not np.isfinite(u).all():
-        raise NumericsError("a statistic that is NaN or infinite", "finite statistics", "look at what was permuted")
-    mean, spread = u.mean(axis=0), u.std(axis=0)
-    varies = spread > CONSTANT * np.abs(mean)
-    u = np.where(varies, (u - mean) / np.where(varies, spread, 1.0), 0.0)
-    order = np.argsort(-u[0], kind="stable")
-    # max over S_i, for all i: a running maximum from the last hypothesis to the first.
-    running = np.maximum.accumulate(u[:, order[::-1]], axis=1)[:, ::-1]
+    scaled = {name: _scaled(t) for name, t in replicates.items()}
+    names = list(replicates)
+    u_0 = np.array([float(scale(0)) for scale in scaled.values()])
+    order = np.argsort(-u_0, kind="stable")
+    # max over S_i, for all i: a running maximum from the last hypothesis to the first, one array of B + 1 at a time.
+    running = np.full(lengths.pop(), -np.inf)
+    reached = np.empty(len(order))
+    for place in range(len(order) - 1, -1, -1):
+        np.maximum(running, scaled[names[order[place]]](slice(None)), out=running)
+        reached[place] = (running >= u_0[order[place]]).mean()
     adjusted = np.empty(len(order))
-    adjusted[order] = np.maximum.accumulate((running >= u[0, order]).mean(axis=0))
+    adjusted[order] = np.maximum.accumulate(reached)
     return dict(zip(replicates, adjusted.tolist(), strict=True))
+
+
+def _scaled(replicates: np.ndarray) -> Callable[[int | slice], np.ndarray]:
+    """Return a function that gives entries of u, the statistics centred and scaled; zeros where they never change."""
+    t = np.asarray(replicates, dtype=float)
+    if not np.isfinite(t).all():
+        raise NumericsError("a statistic that is NaN or infinite", "finite statistics", "look at what was permuted")
+    mean, spread = t.mean(), t.std()
+    if not spread > CONSTANT * abs(mean):
+        return lambda places: np.zeros_like(t[places])
+    return lambda places: (np.asarray(replicates[places], dtype=float) - mean) / spread

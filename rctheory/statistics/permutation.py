@@ -24,7 +24,7 @@ from rctheory.statistics.replicates import prepare, replicate
 
 SCORE_BYTES = 64 << 20  # of the scores of one group of arrays, float64
 Arrays = Mapping[str, Tensor]
-_Members = list[tuple[str, str, Tensor]]  # hypothesis, label and prepared array
+_Members = list[tuple[str, str, Tensor]]  # hypothesis, label and array
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,14 @@ def order_tests(
         _check(name, sets)
         for arrays in sets:
             for label, array in arrays.items():
-                prepared = prepare(f"{label} of {name}", array)
-                structures.setdefault((array.shape[0], array.shape[2]), []).append((name, label, prepared))
+                structures.setdefault((array.shape[0], array.shape[2]), []).append((name, label, array))
     found_of = {name: _Found(permutations) for name in hypotheses}
     names = [statistic.name for statistic in statistics]
     lock = Lock()
 
     def score(members: _Members) -> None:
-        z = replicate([array for _, _, array in members], statistics, permutations=permutations, seed=seed)
+        prepared = [prepare(f"{label} of {name}", array) for name, label, array in members]
+        z = replicate(prepared, statistics, permutations=permutations, seed=seed)
         observed = z[0].tolist()
         largest = np.abs(z, out=z).max(axis=2)
         with lock:
