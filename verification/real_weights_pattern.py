@@ -19,12 +19,14 @@ from rctheory.checkpoints.sources import open_checkpoint
 from rctheory.numerics import generator
 from rctheory.statistics.arrays import between_correlations, within_correlations
 from rctheory.statistics.arrays.scales import log_sizes
-from rctheory.statistics.gates import PValues, Quantity
+from rctheory.statistics.gates import Estimate, PValues, Quantity
+from rctheory.statistics.multiplicity import holm
 from rctheory.suite.experiment import Context, Experiment, Measurement, Table
 from verification.gpt import initial_gpt, trained_gpt
 from verification.real_weights import BERT, LLAMA, matrices, open_gpt, require_both
 from verification.real_weights_coupling import GPT, READS, WRITES
 
+LEVEL = 0.01  # family-wise over the matrices of the GPT-2
 KINDS = ("row", "column", "nothing", "neuron", "neuron and column")
 Planted = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -115,8 +117,11 @@ def _measure(context: Context, plant: Planted = keep) -> Measurement:
         with open_gpt(gpt) as checkpoint:
             patterns.append(_examine(GPT, checkpoint, range(gpt.size.layers), context.seed, plant))
     *trained, untrained = patterns
+    llama, bert, small = trained
+    adjusted = holm(list(small.p_values("row", "column").values()))
     quantities: dict[str, Quantity] = {
-        "shared": PValues({k: p for found in trained for k, p in found.p_values("row", "column").items()}),
+        "shared": PValues(llama.p_values("row", "column") | bert.p_values("row", "column")),
+        "gpt": Estimate(fmean(p <= LEVEL for p in adjusted)),
         "nothing": PValues({k: p for found in trained for k, p in found.p_values("nothing", nested=False).items()}),
         "untrained": PValues(untrained.p_values(*KINDS)),
     }
