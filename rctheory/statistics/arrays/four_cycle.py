@@ -8,7 +8,15 @@ from torch import Tensor
 from rctheory.errors import UsageError
 from rctheory.numerics import chunks
 from rctheory.statistics.arrays.components import double_centred
-from rctheory.statistics.arrays.cycles import cycle_sum, gram_off_diagonal, short_side_first, square_sum
+from rctheory.statistics.arrays.cycles import (
+    cycle_sum,
+    gram_off_diagonal,
+    largest,
+    mean_size,
+    short_side_first,
+    square_sum,
+    sums_of_squares,
+)
 from rctheory.statistics.arrays.double_contrasts import flip_test
 from rctheory.statistics.arrays.outcome import ArrayTest, require_arrays
 from rctheory.statistics.arrays.tails import distinct_pairs, distinct_triples, power_sums, upper_tail
@@ -79,9 +87,8 @@ def unbiased_cycle(E: Tensor) -> Tensor:
     by inclusion and exclusion over coinciding rows and columns, all of whose other sums vanish by the centring.
     """
     m, n = E.shape[-2:]
-    squares = E.square()
-    rows, columns = squares.sum(dim=-1).double(), squares.sum(dim=-2).double()
-    R, C, Q, F = rows.square().sum(dim=-1), columns.square().sum(dim=-1), rows.sum(dim=-1), square_sum(squares)
+    rows, columns, F = sums_of_squares(E)
+    R, C, Q = rows.square().sum(dim=-1), columns.square().sum(dim=-1), rows.sum(dim=-1)
     a, b = m * m - 3 * m + 1, n * n - 3 * n + 1
     trace = square_sum(gram_off_diagonal(short_side_first(E))) + (R if m <= n else C)
     paired = (a * b + a + b + 3) * trace + (a + b + 1) * Q.square()
@@ -115,17 +122,16 @@ def share_of_variance(mean_cycle: Tensor, square: Tensor) -> Tensor:
 
 def _wide_enough(W: Tensor) -> Tensor:
     """Return arrays (k, m, n) in float64 where an entry is so far out that float32 would lose the others beside it."""
-    sizes = W.abs()
-    return W.double() if bool((sizes.amax(dim=(-1, -2)) > SPIKE * sizes.mean(dim=(-1, -2))).any()) else W
+    return W.double() if bool((largest(W) > SPIKE * mean_size(W)).any()) else W
 
 
 def _moment_test(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return statistic, p-value and effect for arrays (k, m, n)."""
     m, n = W.shape[-2:]
     E = double_centred(W)[0]
-    size = E.abs().amax(dim=(-1, -2), keepdim=True)
+    size = largest(E)
     # What rounding alone leaves of row and column effects is no noise. Scaled, powers up to the twelfth stay in range.
-    rounding = 8 * torch.finfo(E.dtype).eps * W.abs().amax(dim=(-1, -2), keepdim=True)
+    rounding = 8 * torch.finfo(E.dtype).eps * largest(W)
     E.div_(torch.where(size > rounding, size, torch.nan))
     U = unbiased_cycle(E)
     square = square_sum(E) / ((m - 1) * (n - 1))
