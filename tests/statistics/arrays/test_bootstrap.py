@@ -118,6 +118,12 @@ def test_methods_agree_on_symmetric_draws_and_reflect_skew_ones() -> None:
     torch.testing.assert_close(percentile.high - percentile.estimate, basic.estimate - basic.low)
 
 
+def test_quantiles_leave_their_share_of_ranks() -> None:
+    drawn = torch.randperm(399, generator=stream(21)).double()[None] + 1
+    assert bootstrap._quantiles(drawn, 0.95).flatten().tolist() == pytest.approx([10.0, 390.0])
+    assert bootstrap._quantiles(drawn, 0.9).flatten().tolist() == pytest.approx([20.0, 380.0])
+
+
 def test_chunks_and_leading_axes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     W = 1 + _normal(2, 2, 9, 8, seed=19) + 3 * _normal(9, 1, seed=20)
     whole = pigeonhole_interval(W)

@@ -124,6 +124,13 @@ def test_variance_between_by_enumeration() -> None:
         torch.testing.assert_close(found.high, reach * spread, rtol=1e-6, atol=0)
 
 
+def test_centre_of_what_shares_nothing_by_enumeration() -> None:
+    x = _draw(5, 4, seed=11)
+    values = [within_correlations(x[list(order)])["nothing"].value for order in permutations(range(5))]
+    found = within_correlations(x)["nothing"]
+    torch.testing.assert_close((found.low + found.high) / 2, torch.stack(values).mean(), rtol=1e-10, atol=0)
+
+
 def test_every_planted_correlation_is_seen_and_no_other() -> None:
     rows, columns = (torch.randn(200, 1, generator=stream(seed), dtype=torch.float64) for seed in (7, 8))
     noise = torch.randn(2, 200, 150, generator=stream(9), dtype=torch.float64)
@@ -154,6 +161,11 @@ def test_a_constant_array_has_no_correlations() -> None:
     for found in within_correlations(constant).values():
         assert all(value.isnan() for value in (found.value, found.low, found.high, found.p_value))
     assert between_correlations(constant, _draw(5, 6).float())["neuron"].p_value.isnan()
+    # Centring leaves the rounding of the means, which is no evidence.
+    equal_rows = torch.randn(6, generator=stream(12)).expand(7, 6)
+    assert (equal_rows - equal_rows.mean(dim=0)).abs().max() > 0
+    assert within_correlations(equal_rows)["row"].p_value.isnan()
+    assert within_correlations(equal_rows.T)["column"].p_value.isnan()
 
 
 def test_sums_of_columns_are_sums_of_rows_transposed() -> None:
