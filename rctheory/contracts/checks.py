@@ -59,6 +59,9 @@ class Check:
         except RcError as error:
             remedy = f"{error.remedy}; to see it again: {call}"
             raise ContractError(f"{self.name}: {error.found}", error.expected, remedy) from error
+        except Exception as error:  # whatever a model of an outsider raises when it does not fit its declaration
+            found = f"{self.name}: {type(error).__name__} {error}"
+            raise ContractError(found, "a model that runs", f"to see it again: {call}") from error
 
 
 def checks(subject: Subject) -> Iterator[Check]:
