@@ -141,7 +141,7 @@ def _curve(
 
 def _measure(context: Context, shuffle: bool = False) -> Measurement:
     """Measure the power of every test against its signal, in two noises."""
-    replicates = context.choose(smoke=200, ci=500, full=4000)
+    replicates = context.choose(smoke=200, ci=200 if shuffle else 500, full=4000)
     noises = context.choose(smoke=NOISES[:1], ci=NOISES, full=NOISES)
     strengths = context.choose(smoke=(0.0, GATED), ci=STRENGTHS, full=STRENGTHS)
     rows, values = [], []

@@ -13,6 +13,7 @@ from rctheory.statistics.arrays.cycles import (
     gram_off_diagonal,
     largest,
     mean_size,
+    power_grams,
     short_side_first,
     square_sum,
     sums_of_squares,
@@ -43,6 +44,9 @@ def interaction(W: Tensor, *, seed: int, flips: int | None = None) -> ArrayTest:
     the upper tail of the gamma law with these moments. With tails as heavy as t3 the variance is estimated too large
     where there are few rows or columns (a size of 4% for 5% at 24 x 512), and so it is beside an entry a hundred times
     the others: conservative.
+
+    The test is one-sided: an interaction makes U larger. A statistic far below zero says that rows, or columns, are
+    closer to orthogonal than independent entries would be; that is a dependence too, but no interaction.
 
     `flips` = B gives instead a Monte-Carlo test that is exact at any size under symmetric noise, as `flip_test` of
     random disjoint contrasts says; it sees an interaction of sqrt(2) times the amplitude as well.
@@ -166,10 +170,9 @@ def third_moment(V: Tensor) -> Tensor:
     """
     M = V.shape[-2]
     a, b = (margin / margin.mean(dim=-1, keepdim=True) for margin in (V.mean(-1).double(), V.mean(-2).double()))
-    rows = V[..., torch.linspace(0, M - 1, min(M, SAMPLED_ROWS)).round().long(), :]
-    grams = [gram_off_diagonal(x) for x in (rows, rows.square(), rows**3)]
-    sampled = rows.shape[-2]
-    pairs = distinct_triples(*grams).sum(dim=(-1, -2)) / 2 * (M * (M - 1) / (sampled * (sampled - 1)))
+    chosen = torch.linspace(0, M - 1, min(M, SAMPLED_ROWS), device=V.device).round().long()
+    grams = power_grams(V, chosen, (1, 2, 3))
+    pairs = distinct_triples(*grams).sum(dim=(-1, -2)) / 2 * (M * (M - 1) / (len(chosen) * (len(chosen) - 1)))
     other = distinct_pairs(a**3) * distinct_triples(*power_sums(b.square()))
     ratio = distinct_triples(*power_sums(a.square())) * distinct_pairs(b**3) / other
     return 384 * pairs * (1 + torch.where(other > 0, ratio, 0.0))

@@ -58,7 +58,7 @@ def classify(W: Tensor, *, seed: int, level: float = 0.01) -> Regime:
     the limit is a Gaussian chaos at the rate 1/N and they do not. The tests behind it are `mean_effects` of rows and of
     columns, whose level holds under interaction, and `interaction`, whose level holds under mean effects; Holm's method
     adjusts the three, so that the probability to establish anything that is not there is at most `level`.
-    What is not established is not excluded.
+    What is not established is not excluded: pure noise is what is left, whether or not entries are independent.
 
     Args:
         W: arrays (..., m, n).

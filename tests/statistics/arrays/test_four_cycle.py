@@ -167,6 +167,8 @@ def test_an_entry_far_out_is_no_interaction() -> None:
         W[:, 3, 5] = size
         test = interaction(W, seed=0)
         assert not bool((test.p_value <= 0.01).any())
+        wide = interaction(W.double(), seed=0)
+        np.testing.assert_allclose(test.statistic.numpy(), wide.statistic.numpy(), atol=1e-3)
 
 
 def test_bad_input_is_named() -> None:

@@ -26,6 +26,10 @@ def test_three_arrays_three_regimes() -> None:
     assert regime.non_degenerate.tolist() == [False, False, True]
 
 
+def test_effects_of_columns_alone_are_enough() -> None:
+    assert classify(draw(50, 60) + draw(1, 60, seed=1), seed=0).names() == ["non-degenerate"]
+
+
 def test_adjusted_by_holm_array_by_array() -> None:
     regime = classify(draw(2, 3, 8, 9), seed=0)
     assert regime.code.shape == (2, 3)
