@@ -19,7 +19,7 @@ from rctheory.statistics.variance_profile import Edge, estimated_variances, sepa
 
 FALSE_OUTLIER = 1e-3
 """Probability that a matrix of pure noise shows an outlier."""
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Sums of four-cycles."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,8 +22,25 @@ def cycle_sum(D: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gram_off_diagonal(D: Tensor) -> Tensor:
-    """Return D D^T with a zero diagonal, float64."""
-    return without_diagonal((D @ D.transpose(-1, -2)).double())
+    """Return D D^T with a zero diagonal, float64, from blocks of columns: a product at once would pack a copy of D."""
+    M, N = D.shape[-2:]
+    total = torch.zeros(*D.shape[:-2], M, M, dtype=torch.float64, device=D.device)
+    for part in chunks(N, D.element_size() * (D.numel() // max(1, N)), BLOCK_BYTES):
+        block = D[..., part.start : part.stop]
+        total += (block @ block.transpose(-1, -2)).double()
+    return without_diagonal(total)
+
+
+def power_grams(V: Tensor, rows: Tensor, powers: Sequence[int]) -> list[Tensor]:
+    """Return X X^T with a zero diagonal, float64, for each entrywise power X of some rows of V, block by block."""
+    M, N = len(rows), V.shape[-1]
+    totals = [torch.zeros(*V.shape[:-2], M, M, dtype=torch.float64, device=V.device) for _ in powers]
+    for part in chunks(N, V.element_size() * M * (V.numel() // (V.shape[-2] * N)), BLOCK_BYTES):
+        block = V[..., part.start : part.stop].index_select(-2, rows)
+        for total, power in zip(totals, powers, strict=True):
+            X = block if power == 1 else block**power
+            total += (X @ X.transpose(-1, -2)).double()
+    return [without_diagonal(total) for total in totals]
 
 
 def square_sum(D: Tensor) -> Tensor:
