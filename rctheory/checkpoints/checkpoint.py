@@ -68,6 +68,7 @@ class Checkpoint:
             if stored[twin].shape != self.layout.tensors[name].shape:
                 found = f"{source}: tensor {twin} has shape {stored[twin].shape}"
                 raise CheckpointError(found, f"that of {name}, to which it is tied", "untie them in config.json")
+        self.buffers = {name: stored[name] for name in self.layout.buffers if name in stored}
         self.tensors: dict[str, StoredTensor] = {
             name: _part(stored[self._places[name].names[0]], tensor) for name, tensor in self.layout.tensors.items()
         }
@@ -107,6 +108,18 @@ class Checkpoint:
     def tensor(self, name: str) -> Tensor:
         """Return one whole tensor in float32; raises like `blocks`."""
         return torch.cat(list(self.blocks(name)))
+
+    def buffer(self, name: str) -> Tensor:
+        """Return one stored tensor that carries no weights, in float32; `buffers` says which there are.
+
+        Raises:
+            CheckpointError: it is closed, or the tensor is no float.
+        """
+        if self._store is None:
+            raise CheckpointError(f"{self.source} is closed", "an open checkpoint", "read inside the with block")
+        self._store.require_readable(name)
+        shape = self.buffers[name].shape
+        return torch.cat(list(self._store.blocks(name, [(0, shape[0])])))
 
     def _raw_blocks(self, name: str, block_bytes: int) -> Iterator[Tensor]:
         """Yield blocks in the order of the declaration, finite or not."""

@@ -16,6 +16,7 @@ from rctheory.architectures.storage import Naming
 from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.checkpoints.folder_writer import DTYPES, SHARD_BYTES, FolderWriter, OutputTensor
 from rctheory.checkpoints.pieces import scatter
+from rctheory.checkpoints.store import StoredTensor
 from rctheory.errors import CheckpointError, UsageError
 from rctheory.transfer.companions import write_companions
 from rctheory.transfer.transfer_plan import TransferPlan
@@ -107,9 +108,10 @@ def write_folder(
     shapes = layout.stored_shapes(Naming.TRANSFORMERS)
     dtypes = {name: _dtype(checkpoint, group, dtype) for group in groups for name in group.stored}
     outputs = [OutputTensor(name, shapes[name], dtypes[name]) for group in groups for name in group.stored]
+    buffers = [OutputTensor(name, stored.shape, stored.dtype) for name, stored in _kept_buffers(checkpoint)]
     total, done = sum(output.n_bytes for output in outputs), 0
     rounding = _Rounding()
-    with FolderWriter(target, outputs, shard_bytes) as writer:
+    with FolderWriter(target, [*outputs, *buffers], shard_bytes) as writer:
         for group in groups:
             made = _make(checkpoint, layout, group, make, shapes)
             for name in group.stored:
@@ -117,6 +119,8 @@ def write_folder(
                 writer.write(name, [made.pop(name)])
             done += sum(output.n_bytes for output in outputs if output.name in group.stored)
             report(done, total)
+        for buffer in buffers:
+            writer.write(buffer.name, [checkpoint.buffer(buffer.name)])
         common = set(dtypes.values())
         named = {"dtype": str(DTYPES[common.pop()]).removeprefix("torch.")} if len(common) == 1 else {}
         remarks = write_companions(checkpoint, {**_without_dtype(config), **named}, record, writer, RECORD)
@@ -155,6 +159,16 @@ class _Rounding:
     def relative(self) -> float:
         """Return the root mean square of the changes relative to that of the weights."""
         return sqrt(self._error / self._size) if self._size else 0.0
+
+
+def _kept_buffers(checkpoint: Checkpoint) -> list[tuple[str, StoredTensor]]:
+    """Return the stored tensors that carry no weights and that a reader may still ask for: no width changes them.
+
+    Masks and positions are stored as integers and follow from the configuration.
+    """
+    if checkpoint.naming is not Naming.TRANSFORMERS:
+        return []
+    return sorted((n, t) for n, t in checkpoint.buffers.items() if t.dtype in DTYPES and t.shape)
 
 
 def _target_layout(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Layout:
