@@ -121,13 +121,13 @@ def _sums_of_powers(W: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
     m, n = W.shape[-2:]
     columns = torch.zeros(*W.shape[:-2], n, dtype=torch.float64, device=W.device)
     fourth = columns.sum(dim=-1)
-    rows = []
+    rows = torch.zeros(*W.shape[:-2], m, dtype=torch.float64, device=W.device)
     for part in chunks(m, 8 * n * math.prod(W.shape[:-2]), _BLOCK_BYTES):
         squares = W[..., part.start : part.stop, :].double().square()
-        rows.append(squares.sum(dim=-1))
+        rows[..., part.start : part.stop] = squares.sum(dim=-1)
         columns += squares.sum(dim=-2)
         fourth += squares.square_().sum(dim=(-1, -2))
-    return (torch.cat(rows, dim=-1), columns), fourth
+    return (rows, columns), fourth
 
 
 def _shrunk(a: Tensor, b: Tensor, spread: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Sums of four-cycles."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,8 +49,10 @@ def square_sum(D: Tensor) -> Tensor:
 
     Pairwise inside a block: a norm in float32 loses half a percent of a sum over 3e7 entries.
     """
-    parts = [block.square().sum(dim=(-1, -2)).double() for block in blocks(D)]
-    return torch.stack(parts).sum(dim=0)
+    total = torch.zeros(D.shape[:-2], dtype=torch.float64, device=D.device)
+    for block in blocks(D):
+        total += block.square().sum(dim=(-1, -2)).double()
+    return total
 
 
 def short_side_first(D: Tensor) -> Tensor:
@@ -62,16 +65,18 @@ def sums_of_squares(D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     A block of the longer side at a time: of a large array no copy is made.
     """
-    across, along, fourth = [], [], []
     side = -2 if D.shape[-2] >= D.shape[-1] else -1
+    zeros = partial(torch.zeros, dtype=torch.float64, device=D.device)
+    # Filled in place: small results kept between blocks would stop the allocator from using the memory of one again.
+    long, short = (zeros(*D.shape[:-2], D.shape[k]) for k in (side, -3 - side))
+    fourth, start = zeros(D.shape[:-2]), 0
     for block in blocks(D):
         squares = block.square()
-        across.append(squares.sum(dim=-3 - side).double())
-        along.append(squares.sum(dim=side).double())
-        fourth.append(squares.square_().sum(dim=(-1, -2)).double())
-    total = torch.stack(fourth).sum(dim=0)
-    long, short = torch.cat(across, dim=-1), torch.stack(along).sum(dim=0)
-    return (long, short, total) if side == -2 else (short, long, total)
+        long[..., start : start + block.shape[side]] = squares.sum(dim=-3 - side)
+        short += squares.sum(dim=side)
+        fourth += squares.square_().sum(dim=(-1, -2))
+        start += block.shape[side]
+    return (long, short, fourth) if side == -2 else (short, long, fourth)
 
 
 def blocks(D: Tensor) -> list[Tensor]:
@@ -90,5 +95,7 @@ def largest(D: Tensor) -> Tensor:
 
 def mean_size(D: Tensor) -> Tensor:
     """Return the mean size of an entry, (..., 1, 1), without a copy of a large D."""
-    parts = [block.abs().sum(dim=(-1, -2), keepdim=True).double() for block in blocks(D)]
-    return torch.stack(parts).sum(dim=0) / (D.shape[-2] * D.shape[-1])
+    total = torch.zeros(*D.shape[:-2], 1, 1, dtype=torch.float64, device=D.device)
+    for block in blocks(D):
+        total += block.abs().sum(dim=(-1, -2), keepdim=True)
+    return total / (D.shape[-2] * D.shape[-1])

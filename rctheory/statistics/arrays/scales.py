@@ -17,10 +17,11 @@ def log_sizes(W: Tensor) -> Tensor:
     The floor depends on the set of entries alone, so a permutation of rows or columns commutes with it.
     """
     sizes = require_arrays(W).abs()
+    smallest = sizes.new_full((*sizes.shape[:-2], 1, 1), torch.inf)
     # A block of rows at a time: of a large array one copy is enough.
-    blocks = sizes.split(max(1, BLOCK // max(1, sizes[..., :1, :].numel())), dim=-2)
-    least = [torch.where(block > 0, block, torch.inf).amin(dim=(-1, -2), keepdim=True) for block in blocks]
-    smallest = torch.stack(least).amin(dim=0)
+    for block in sizes.split(max(1, BLOCK // max(1, sizes[..., :1, :].numel())), dim=-2):
+        least = torch.where(block > 0, block, torch.inf).amin(dim=(-1, -2), keepdim=True)
+        torch.minimum(smallest, least, out=smallest)
     floor = torch.where(smallest.isfinite(), smallest / 2, 1.0).clamp(min=torch.finfo(sizes.dtype).tiny)
     return torch.maximum(sizes, floor, out=sizes).log_()
 
