@@ -57,7 +57,7 @@ BREAKAGES = {
         lambda f: (f / "config.json").write_text("[]"),
         r"cannot be read \(it holds a list\); expected a JSON object",
     ),
-    "unknown architecture": (lambda f: _config(f, model_type="mamba"), "model_type = 'mamba'.*declare its axes"),
+    "unknown architecture": (lambda f: _config(f, model_type="mamba"), "model_type = 'mamba'.*declare it"),
     "contradiction": (lambda f: _config(f, intermediate_size=65), r"has shape \(64, 32\); expected \(65, 32\)"),
     "missing layer": (lambda f: _config(f, num_hidden_layers=3), r"layers\.2\.\S* is missing"),
     "undeclared": (lambda f: _config(f, num_hidden_layers=1), r"layers\.1\.\S* is not declared"),

@@ -38,7 +38,7 @@ def test_an_unknown_architecture_says_how_to_declare_it(tmp_path, refused):
     (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mamba"}))
     line = refused(folder)
     assert "model_type = 'mamba'; expected one of bert, " in line
-    assert "declare its axes as rctheory/architectures/llama.py does" in line
+    assert "declare it: rctheory new-architecture NAME --from-hf FOLDER" in line
 
 
 def test_a_shard_whose_offsets_overlap(tmp_path, refused):
