@@ -1,5 +1,6 @@
 """`rctheory transfer`: move the weights of a model to other widths, without training."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -51,8 +52,17 @@ def transfer(
     The balanced design keeps every unit: copies share what reads them, norms and tied heads are made good for, and the
     function does not change. Weights are streamed; TARGET appears only when it is complete.
     """
+    from rctheory.checkpoints.folder_writer import require_free
     from rctheory.checkpoints.sources import open_checkpoint
 
+    if undo and (changes or plan or save_plan or dtype or verify):
+        raise UsageError("--undo with options of a new transfer", "--undo alone", "undo first, then transfer again")
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "choose one of these")
+    if target is None and save_plan is None and not legal:
+        raise UsageError("no TARGET", "a folder to be made", "name it, or ask for --save-plan alone")
+    if target is not None:
+        require_free(target)
     with open_checkpoint(source) as checkpoint:
         if legal:
             _print_legal(checkpoint.layout)
@@ -62,8 +72,6 @@ def transfer(
             drawn = _plan(checkpoint.layout, changes or [], plan, design=design, seed=seed, noise=noise)
             if save_plan is not None:
                 _save(drawn, save_plan)
-            if target is None and save_plan is None:
-                raise UsageError("no TARGET", "a folder to be made", "name it, or ask for --save-plan alone")
             if target is not None:
                 _apply(checkpoint, drawn, target, dtype, verify)
 
@@ -110,12 +118,8 @@ def _save(plan: "TransferPlan", path: Path) -> None:
 
 def _apply(checkpoint: "Checkpoint", plan: "TransferPlan", target: Path, dtype: str | None, text: str | None) -> None:
     """Write the target, say what was done, and compare where that was asked for."""
-    from rctheory.checkpoints.folder_writer import require_free
     from rctheory.transfer.apply import apply_transfer
 
-    require_free(target)
-    if dtype is not None and dtype not in DTYPES:
-        raise UsageError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "choose one of these")
     with _bar() as tell:
         written = apply_transfer(checkpoint, plan, target, dtype=DTYPES[dtype] if dtype else None, report_progress=tell)
     _print_plan(plan)
@@ -132,7 +136,7 @@ def _verify(checkpoint: "Checkpoint", target: Path, plan: "TransferPlan", text: 
     """Run both models on a text."""
     from rctheory.transfer.verification import verify_transfer
 
-    is_file = len(text) < 4096 and "\n" not in text and Path(text).is_file()
+    is_file = os.path.isfile(text)  # a text is too long for a path, which pathlib calls an error
     words = Path(text).read_text(encoding="utf-8", errors="replace") if is_file else text
     found = verify_transfer(checkpoint, target, plan, words)
     typer.echo(

@@ -66,6 +66,11 @@ class TransferPlan:
             want = f"the model at hand, {layout.architecture} of {layout.layers} layers with {_words(layout.sizes)}"
             found = f"a plan for {self.architecture} of {self.layers} layers with {_words(sizes)}"
             raise ShapeError(found, want, "draw a plan for this model")
+        for name, instance in layout.axes.items():
+            have = self.axes[name].width if name in self.axes else instance.size
+            if have != self.targets.get(instance.axis.name):
+                want = f"{self.targets.get(instance.axis.name)}, its new width"
+                raise ShapeError(f"a plan with {have} units of axis {name}", want, "draw the plan again")
         return Operator(layout, self.axes, noise=self.noise, seed=self.seed)
 
     def as_dict(self) -> dict[str, Any]:
@@ -184,6 +189,8 @@ def plan_from(values: Any, source: str) -> TransferPlan:
             for name, axis in values["axes"].items()
         }
         sizes, targets = ({str(k): int(v) for k, v in values[key].items()} for key in ("sizes", "targets"))
+        if not 0 <= float(values["noise"]) < float("inf"):
+            raise ValueError(f"noise {values['noise']}")
         head = (str(values["architecture"]), int(values["layers"]), sizes, targets, str(values["design"]))
         return TransferPlan(*head, int(values["seed"]), float(values["noise"]), axes)
     except (ValueError, KeyError, TypeError, AttributeError, ShapeError) as error:
