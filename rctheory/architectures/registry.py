@@ -1,9 +1,13 @@
-"""The architectures that a checkpoint can name, by the `model_type` of its configuration."""
+"""The architectures that a checkpoint can name, by the `model_type` of its configuration.
+
+Nothing here is edited for a declaration from outside: see `outside`.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from rctheory.architectures import bert, convnet, gpt2, gpt_neox, llama, mlp, residual_mlp
+from rctheory.architectures.outside import declared_by_packages, declared_in_files
 from rctheory.architectures.spec import Layout
 from rctheory.errors import CheckpointError
 
@@ -27,7 +31,10 @@ def layout_of(config: Mapping[str, Any]) -> Layout:
     Raises:
         CheckpointError: no such architecture is declared, or its sizes make no sense.
     """
-    return _choose(FROM_CONFIG, config.get("model_type"), "model_type")(config)
+    known = FROM_CONFIG | declared_in_files()
+    if config.get("model_type") not in known:
+        known = declared_by_packages() | known
+    return _choose(known, config.get("model_type"), "model_type")(config)
 
 
 def config_of_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dict[str, Any]:
@@ -44,7 +51,7 @@ def _choose(declared: Mapping[str, T], name: object, key: str) -> T:
     """Return the entry of that name."""
     if not isinstance(name, str) or name not in declared:
         remedy = (
-            "declare its axes as rctheory/architectures/llama.py does and add it to FROM_CONFIG in registry.py there"
+            "declare it: rctheory new-architecture NAME --from-hf FOLDER, then rctheory --declaration NAME.py COMMAND"
         )
         raise CheckpointError(f"{key} = {name!r}", f"one of {', '.join(sorted(declared))}", remedy)
     return declared[name]

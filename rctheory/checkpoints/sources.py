@@ -103,11 +103,15 @@ def _open_folder(name: str, folder: Path) -> Checkpoint:
     if not (folder / CONFIG).is_file():
         found = f"folder {name!r} without {CONFIG}"
         raise CheckpointError(found, f"a model folder with {CONFIG}", "point to the folder that save_pretrained wrote")
-    return _open_configured(name, folder, _store_of_folder(folder))
+    return _open_configured(name, folder, store_of_folder(folder))
 
 
-def _store_of_folder(folder: Path) -> Store:
-    """Return the weights of a folder, where transformers looks for them, in its order."""
+def store_of_folder(folder: Path) -> Store:
+    """Return the weights of a folder, where transformers looks for them, in its order.
+
+    Raises:
+        CheckpointError: there are none, or they cannot be read.
+    """
     for store, names in ((SafetensorsStore, safetensors_store), (TorchStore, torch_store)):
         if (folder / names.SINGLE).is_file():
             return store([folder / names.SINGLE])

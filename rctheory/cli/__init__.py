@@ -1,12 +1,13 @@
 """The console command. Everything heavy is imported inside the command that needs it."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import rctheory
-from rctheory.cli import listing, proofs, runs, transfers, weights
+from rctheory.cli import declaring, listing, proofs, runs, transfers, weights
 from rctheory.errors import RcError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app.command()(listing.claims)
 app.command()(proofs.prove)
 app.command()(weights.inspect)
 app.command()(transfers.transfer)
+app.command()(declaring.new_architecture)
 
 
 def _print_version(asked: bool) -> None:
@@ -36,6 +38,10 @@ def _root(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
+    declaration: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A declared architecture of your own (see new-architecture); repeat it."),
+    ] = None,
 ) -> None:
     """Verify the row-column mean-field theory numerically, claim by claim, on simulations and on real weights.
 
@@ -43,6 +49,10 @@ def _root(
     with a proof, an experiment, the range in which the measurement must fall, and planted errors (controls) that
     must turn it red.
     """
+    if declaration:
+        from rctheory.architectures.outside import name_declarations
+
+        name_declarations(declaration)
 
 
 def main() -> None:
