@@ -89,8 +89,7 @@ def blocks(D: Tensor) -> list[Tensor]:
 
 def largest(D: Tensor) -> Tensor:
     """Return the largest size of an entry, (..., 1, 1), without a copy of D."""
-    found: Tensor = torch.linalg.vector_norm(D, ord=torch.inf, dim=(-1, -2), keepdim=True)
-    return found
+    return torch.maximum(D.amax(dim=(-1, -2), keepdim=True), -D.amin(dim=(-1, -2), keepdim=True))
 
 
 def mean_size(D: Tensor) -> Tensor:
