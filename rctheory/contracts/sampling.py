@@ -40,7 +40,10 @@ def check_unbiased(subject: Subject) -> None:
         ContractError: the expectation differs, or nothing writes or nothing reads an averaged axis.
     """
     layout = subject.source.layout
-    for axis in _last_instances(layout):
+    averaged = _last_instances(layout)
+    if not averaged:
+        raise ContractError("no averaged axis", "one at least", "declare what grows as averaged")
+    for axis in averaged:
         writers, readers = _sides(layout, axis)
         if not writers or not readers:
             found = f"axis {axis} without a tensor that {'reads' if writers else 'writes'} it"

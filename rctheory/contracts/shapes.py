@@ -1,6 +1,6 @@
 """Clauses about names and shapes: layout, growth of single axes, and the way from stored names and back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -40,10 +40,10 @@ def check_growth(subject: Subject) -> None:
     """
     source = subject.source
     before = _dimensions(source)
-    for axis in _resizable(source.layout):
-        targets = next_legal(source.layout, axis)
-        if targets is None:
-            continue
+    wider = [next_legal(source.layout, axis) for axis in _resizable(source.layout)]
+    if not any(wider):
+        raise ContractError("no averaged axis that can grow", "one at least", "declare its entry in `widths`")
+    for targets in filter(None, wider):
         changed = {name for name, size in targets.items() if size != source.layout.sizes[name]}
         grown = subject.model(_configured(source, targets))
         expected = source.layout.widths.write(source.config, targets)
@@ -122,6 +122,3 @@ def _resizable(layout: Layout) -> list[str]:
 
 def _configured(model: Model, targets: Mapping[str, int]) -> Config:
     return model.layout.widths.write(model.config, targets)
-
-
-Clause = Callable[[Subject], None]

@@ -66,8 +66,16 @@ def check_undoing(subject: Subject) -> None:
 
 
 def plan_wider(layout: Layout, factor: float, *, design: str = "balanced", noise: float = 0.0) -> TransferPlan:
-    """Return a plan that widens every averaged axis; an axis that no entry of the configuration holds stays."""
-    return draw_transfer(layout, multiplied(layout, factor), design=design, noise=noise)
+    """Return a plan that widens every averaged axis; an axis that no entry of the configuration holds stays.
+
+    Raises:
+        ContractError: no axis can be widened: then nothing would be checked.
+    """
+    changes = multiplied(layout, factor)
+    if not changes:
+        found = f"no averaged axis of {layout.architecture} that can be {factor} times as wide"
+        raise ContractError(found, "one at least", "declare an averaged axis and its entry in `widths`")
+    return draw_transfer(layout, changes, design=design, noise=noise)
 
 
 def transferred(source: Model, plans: Iterable[TransferPlan]) -> Iterator[Tensor]:

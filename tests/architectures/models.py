@@ -1,7 +1,6 @@
 """Tiny models of every declared architecture, built locally, with random weights in float64."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+
+from rctheory.contracts.huggingface import KeepFloat64
 
 VOCABULARY, POSITIONS = 11, 9
 
@@ -116,20 +116,6 @@ FAMILIES = {
         LARGE_NEOX,
     ),
 }
-
-
-class KeepFloat64(TorchFunctionMode):
-    """Leave float64 alone where a model asks for float32, so that a symmetry shows to rounding of float64."""
-
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        """Drop conversions to float32 of float64 tensors."""
-        kwargs = dict(kwargs or {})
-        if args and isinstance(args[0], Tensor) and args[0].dtype is torch.float64:
-            if func is Tensor.float or (func is Tensor.to and torch.float32 in (*args[1:], kwargs.get("dtype"))):
-                return args[0]
-            if kwargs.get("dtype") is torch.float32:
-                kwargs.pop("dtype")
-        return func(*args, **kwargs)
 
 
 @cache

@@ -108,7 +108,7 @@ def test_gguf_metadata_gives_the_same_configuration() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"model_type": "mamba"}, "'mamba'.*llama.*declare its axes"),
+        ({"model_type": "mamba"}, "'mamba'.*llama.*declare it: rctheory new-architecture"),
         ({}, "None.*llama"),
         (SMOLLM2 | {"hidden_size": None}, "hidden_size = None"),
         (SMOLLM2 | {"vocab_size": "many"}, "vocab_size = 'many'"),

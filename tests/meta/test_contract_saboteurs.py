@@ -63,6 +63,11 @@ def with_axis(name: str, **changes: Any) -> Callable[[Architecture], Architectur
     return change
 
 
+def nothing_averaged(arch: Architecture) -> Architecture:
+    """Declare that nothing grows."""
+    return with_axis("hidden.2", averaged=False)(with_axis("hidden.1", averaged=False)(arch))
+
+
 def without_last_bias(spec: TensorSpec) -> TensorSpec | None:
     """Forget one bias."""
     return None if spec.name == "biases.3" else spec
@@ -237,6 +242,9 @@ SABOTEURS = {
     "rotary coordinates are declared exchangeable": Saboteur(exchangeable_keys, {"relabelling"}),
     "hidden units are declared ordered": Saboteur(
         perceptron(declare=altered(with_axis("hidden.1", exchangeable=False, averaged=False))), {"order"}
+    ),
+    "nothing is declared averaged": Saboteur(
+        perceptron(declare=altered(nothing_averaged)), {"growth", "widening", "undoing", "sampling", "rate"}
     ),
     "inputs are declared averaged": Saboteur(
         perceptron(declare=altered(with_axis("input", exchangeable=True, averaged=True))),
