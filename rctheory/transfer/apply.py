@@ -1,6 +1,6 @@
 """Apply a transfer to a checkpoint, streaming: one stored tensor of the target is made and written at a time."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -24,8 +24,8 @@ from rctheory.transfer.transfer_plan import TransferPlan
 RECORD = "rctheory_transfer.json"
 SUMMED = 1 << 20  # entries whose rounding is looked at together
 
-Make = Callable[[str, Tensor], Tensor]
-"""From a declared name and the tensor that was read under it to the tensor that is written."""
+Make = Callable[[str, Tensor], Iterable[Tensor]]
+"""From a declared name and the tensor that was read under it to the tensor that is written, as blocks of rows."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,14 @@ def apply_transfer(
     record = {"rctheory": __version__, "source": checkpoint.source, "source_config": checkpoint.config}
     record |= {"plan": plan.as_dict()}
     return write_folder(
-        checkpoint, config, operator.apply, target, record, dtype=dtype, shard_bytes=shard_bytes, report=report_progress
+        checkpoint,
+        config,
+        operator.blocks,
+        target,
+        record,
+        dtype=dtype,
+        shard_bytes=shard_bytes,
+        report=report_progress,
     )
 
 
@@ -115,8 +122,7 @@ def write_folder(
         for group in groups:
             made = _make(checkpoint, layout, group, make, shapes)
             for name in group.stored:
-                rounding.add(made[name], DTYPES[dtypes[name]])
-                writer.write(name, [made.pop(name)])
+                writer.write(name, rounding.seen(made.pop(name), DTYPES[dtypes[name]]))
             done += sum(output.n_bytes for output in outputs if output.name in group.stored)
             report(done, total)
         for buffer in buffers:
@@ -147,8 +153,14 @@ class _Rounding:
         """Start from nothing."""
         self._error, self._size = 0.0, 0.0
 
-    def add(self, weights: Tensor, dtype: torch.dtype) -> None:
-        """Add one tensor; a cast that changes nothing costs nothing."""
+    def seen(self, blocks: Iterable[Tensor], dtype: torch.dtype) -> Iterator[Tensor]:
+        """Yield the blocks of a tensor as they are, and add them."""
+        for block in blocks:
+            self._add(block, dtype)
+            yield block
+
+    def _add(self, weights: Tensor, dtype: torch.dtype) -> None:
+        """Add one block; a cast that changes nothing costs nothing."""
         if torch.finfo(dtype).eps <= torch.finfo(weights.dtype).eps:
             return
         for part in weights.flatten().split(SUMMED):
@@ -195,15 +207,16 @@ def _groups(layout: Layout) -> Iterator[_Group]:
 
 def _make(
     checkpoint: Checkpoint, layout: Layout, group: _Group, make: Make, shapes: Mapping[str, Sequence[int]]
-) -> dict[str, Tensor]:
-    """Return the stored tensors of one group."""
+) -> dict[str, Iterable[Tensor]]:
+    """Return the stored tensors of one group, as blocks of rows."""
     if len(group.declared) == len(group.stored) == 1:
         (name,), (stored_name,) = group.declared, group.stored
         return {stored_name: make(name, checkpoint.tensor(name))}
     stored = {name: torch.empty(tuple(shapes[name])) for name in group.stored}
     for name in group.declared:
-        scatter(make(name, checkpoint.tensor(name)), layout.place(name, Naming.TRANSFORMERS), stored)
-    return stored
+        whole = torch.cat(list(make(name, checkpoint.tensor(name))))
+        scatter(whole, layout.place(name, Naming.TRANSFORMERS), stored)
+    return {name: [tensor] for name, tensor in stored.items()}
 
 
 def _dtype(checkpoint: Checkpoint, group: _Group, wanted: str | None) -> str:

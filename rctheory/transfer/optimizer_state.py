@@ -139,22 +139,9 @@ def _carry(operator: Operator, name: str, kind: str, value: Tensor, rho: Tensor)
     shape = operator.layout.tensors[name].shape
     if tuple(value.shape) != shape:
         raise ShapeError(f"{kind} of {name} of shape {tuple(value.shape)}", f"{shape}, as its weights", "pair them up")
-    for dimension, indices in enumerate(_sources(operator, name)):
-        value = value.index_select(dimension, indices.to(value.device))
+    for dimension in range(value.ndim):
+        value = value.index_select(dimension, operator.sources(name, dimension).to(value.device))
     return (value.double() * rho.to(value.device) ** POWERS[kind]).to(value.dtype)
-
-
-def _sources(operator: Operator, name: str) -> list[Tensor]:
-    """Return, for each dimension, from which entry of the source each entry of the target is taken."""
-    found = []
-    for nest in operator.layout.tensors[name].nests:
-        flat = torch.zeros(1, dtype=torch.int64)
-        for instance in nest:
-            plan = operator.plans.get(instance.name)
-            inner = torch.arange(instance.size) if plan is None else plan.indices
-            flat = (flat[:, None] * instance.size + inner).flatten()
-        found.append(flat)
-    return found
 
 
 def _spread(operator: Operator, name: str) -> tuple[Tensor, Tensor]:

@@ -50,8 +50,8 @@ def undo_transfer(
     source = layout.found_in(checkpoint.stored_names) if checkpoint.naming is Naming.TRANSFORMERS else layout
     operator = plan.operator(source)
 
-    def join(name: str, weights: Tensor) -> Tensor:
-        return operator.undo(name, weights)
+    def join(name: str, weights: Tensor) -> list[Tensor]:
+        return [operator.undo(name, weights)]
 
     back = replace(plan, sizes=plan.targets, targets=plan.sizes, axes={})
     record: dict[str, Any] = {"rctheory": __version__, "source": checkpoint.source, "source_config": checkpoint.config}

@@ -136,3 +136,21 @@ def test_sampled_reads_are_unbiased(design: str) -> None:
     stacked = torch.stack(sums)
     error = (stacked.mean(0) - weights.sum(0)) / (stacked.std(0) / draws**0.5)
     assert error.abs().max() < 7
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_blocks_are_the_tensor(name: str, noise: float) -> None:
+    """To the bit, in whatever blocks, for equal and unequal copies, units that carry the mean, and samples."""
+    layout, weights, _, _ = source_of(name)
+    cases = [GROWN[name], tiled(layout, 2), *([BY_PARTS[name]] if name in BY_PARTS else []), {"ffn": 7}]
+    for changes in cases:
+        operator = draw_transfer(layout, changes, seed=6, noise=noise).operator(layout)
+        for key, tensor in weights.items():
+            whole = operator.apply(key, tensor.float())
+            for entries in (1, 50, 1 << 20):
+                blocks = list(operator.blocks(key, tensor.float(), entries))
+                assert torch.equal(torch.cat(blocks), whole), key
+    if not noise:
+        assert len(blocks) == 1
+        assert len(list(operator.blocks(next(iter(weights)), weights[next(iter(weights))].float(), 1))) > 1
