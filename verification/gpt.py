@@ -7,6 +7,7 @@ embedding. Matrices of projections are stored input by output (`Conv1D`), unlike
 import json
 import math
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -204,3 +205,20 @@ def save(model: Gpt, folder: Path) -> None:
         (written / "config.json").write_text(json.dumps(config, indent=1))
         for file in ("model.safetensors", "config.json"):
             os.replace(written / file, folder / file)
+
+
+def main() -> None:
+    """Train the model of the ci tier and write it, at step 0 and trained: `python -m verification.gpt FOLDER`."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m verification.gpt FOLDER")
+    folder, context = Path(sys.argv[1]), Context()
+    save(initial_gpt(context), folder / "step-0")
+    trained = trained_gpt(context)
+    save(trained, folder / "trained")
+    print(
+        f"{folder}/trained: held-out loss {held_out_loss(trained):.3f} nats for each character; {folder}/step-0 beside it"
+    )
+
+
+if __name__ == "__main__":
+    main()
