@@ -9,8 +9,8 @@ offers `layout_from_config` as an entry point of the group `rctheory.architectur
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
-from functools import cache
-from importlib.metadata import entry_points
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,13 @@ def declared_in_files() -> dict[str, Declare]:
 
 def declared_by_packages() -> dict[str, Declare]:
     """Return the declarations of installed packages, by model type; each is imported when it is called."""
-    return {entry.name: entry.load() for entry in entry_points(group=GROUP)}
+    return {entry.name: partial(_declare_by, entry) for entry in entry_points(group=GROUP)}
+
+
+def _declare_by(entry: EntryPoint, config: Mapping[str, Any]) -> Layout:
+    """Import what a package declares, and ask it."""
+    layout: Layout = entry.load()(config)
+    return layout
 
 
 def name_declarations(paths: list[Path]) -> None:
