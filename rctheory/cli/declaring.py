@@ -12,7 +12,7 @@ def new_architecture(
         Path | None,
         typer.Option("--from-hf", metavar="FOLDER", help="Propose axes from its tensors and config.json."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write [default: here].")] = Path(),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write.", show_default="here")] = Path(),
 ) -> None:
     """Write the declaration of an architecture, and its contract test.
 
