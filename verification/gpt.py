@@ -215,9 +215,8 @@ def main() -> None:
     save(initial_gpt(context), folder / "step-0")
     trained = trained_gpt(context)
     save(trained, folder / "trained")
-    print(
-        f"{folder}/trained: held-out loss {held_out_loss(trained):.3f} nats for each character; {folder}/step-0 beside it"
-    )
+    loss = held_out_loss(trained)
+    print(f"{folder}/trained: held-out loss {loss:.3f} nats for each character; {folder}/step-0 beside it")
 
 
 if __name__ == "__main__":
