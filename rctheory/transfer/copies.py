@@ -1,10 +1,11 @@
 """What a plan does along one dimension of a tensor: select units, share out or scale their weights, and back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
+from rctheory.architectures.layout import TensorLayout
 from rctheory.transfer.units import AxisPlan, first_copies
 
 CHUNK = 1 << 20  # entries that are held in double precision at a time
@@ -105,6 +106,26 @@ def last_copies(plan: AxisPlan) -> Tensor:
     places = torch.arange(plan.width)
     last = torch.zeros(plan.size + 1, dtype=torch.int64).scatter_reduce(0, plan.indices, places, reduce="amax")
     return last[: plan.size]
+
+
+def unfold(
+    weights: Tensor,
+    tensor: TensorLayout,
+    dimension: int,
+    plans: Mapping[str, AxisPlan],
+    place: int,
+    *,
+    undone: bool = False,
+) -> tuple[Tensor, int]:
+    """Return the weights with the nest of one dimension unfolded, and the dimension of one axis of it.
+
+    Places before this one have their new sizes already, or, when undoing, still.
+    """
+    sizes = []
+    for at, instance in enumerate(tensor.nests[dimension]):
+        changed = instance.name in plans and (at <= place if undone else at < place)
+        sizes.append(plans[instance.name].width if changed else instance.size)
+    return weights.unflatten(dimension, sizes), dimension + place
 
 
 def _along(values: Tensor, dimension: int, dimensions: int) -> Tensor:

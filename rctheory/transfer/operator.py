@@ -20,8 +20,9 @@ from rctheory.architectures.layout import Layout, TensorLayout
 from rctheory.architectures.norms import Norm, NormKind
 from rctheory.errors import ShapeError
 from rctheory.numerics import generator
-from rctheory.transfer import copies
-from rctheory.transfer.units import AxisPlan
+from rctheory.transfer import copies, gains
+from rctheory.transfer.gains import layer_scale, norm_factors
+from rctheory.transfer.units import AxisPlan, flat_sources
 
 BLOCK = 1 << 19  # entries of a block of rows: small enough for the caches
 
@@ -68,7 +69,7 @@ class Operator:
         """
         plan, norm = self._plans[axis], self._norms.get(name)
         if norm is not None:
-            return self._norm_factors(plan, norm, axis, bias=name == norm.bias)[0]
+            return self._norm_factors(plan, norm, axis, name)[0]
         if _is_read(self._layout.tensors[name], dimension):
             return plan.read()
         written = self._written(name, axis)
@@ -117,12 +118,7 @@ class Operator:
 
     def sources(self, name: str, dimension: int) -> Tensor:
         """Return, for each entry of the target along a dimension, from which entry of the source it is taken."""
-        flat = torch.zeros(1, dtype=torch.int64)
-        for instance in self._layout.tensors[name].nests[dimension]:
-            plan = self._plans.get(instance.name)
-            inner = torch.arange(instance.size) if plan is None else plan.indices
-            flat = (flat[:, None] * instance.size + inner).flatten()
-        return flat
+        return flat_sources(self._layout.tensors[name].nests[dimension], self._plans)
 
     def _row_factors(self, tensor: TensorLayout, axis: str) -> Tensor | None:
         """Return the factors of the rows of a tensor that writes them, by row of the source; None where all are one."""
@@ -144,9 +140,9 @@ class Operator:
             plan = self._plans.get(instance.name)
             if plan is None:
                 continue
-            parts, at = _unfold(weights, tensor, dimension, self._plans, place)
+            parts, at = copies.unfold(weights, tensor, dimension, self._plans, place)
             if norm is not None:
-                parts = self._norm(parts, at, plan, norm, instance.name, bias=tensor.name == norm.bias)
+                parts = gains.grow(parts, at, plan, *self._norm_factors(plan, norm, instance.name, tensor.name))
             elif _is_read(tensor, dimension):
                 parts = copies.read(parts, at, plan)
                 if size and plan.exact:
@@ -174,9 +170,9 @@ class Operator:
                 plan = self._plans.get(instance.name)
                 if plan is None:
                     continue
-                parts, at = _unfold(weights, tensor, dimension, self._plans, place, undone=True)
+                parts, at = copies.unfold(weights, tensor, dimension, self._plans, place, undone=True)
                 if norm is not None:
-                    parts = self._unnorm(parts, at, plan, norm, instance.name, bias=name == norm.bias)
+                    parts = gains.shrink(parts, at, plan, *self._norm_factors(plan, norm, instance.name, name))
                 elif _is_read(tensor, dimension):
                     parts = copies.unread(parts, at, plan)
                 else:
@@ -190,7 +186,7 @@ class Operator:
         for norm in self._layout.norms:
             stream = self._stream(norm)
             if stream in self._plans and self._plans[stream].means:
-                scale = self._layer_scale(self._plans[stream])
+                scale = layer_scale(self._plans[stream])
                 written[norm.epsilon] = config.get(norm.epsilon, norm.default_epsilon) * scale
         return written
 
@@ -218,47 +214,11 @@ class Operator:
         plan = self._plans[axis]
         return sqrt(plan.size / plan.width) if self._layout.rooted.get(name) == axis else 1.0
 
-    def _gain(self, plan: AxisPlan, norm: Norm, axis: str) -> Tensor:
-        """Return the factors of a gain, by source unit.
-
-        1 / s_i; where a tied head follows, n / m instead: the tied table brings s_i a second time.
-        """
-        if norm.feeds:
-            tied = self._tied(plan, norm, axis)
-            return torch.full((plan.size,), tied * sqrt(self._layer_scale(plan)), dtype=torch.float64)
-        if norm.kind is NormKind.RMS:
-            return 1 / plan.write_rms()
-        return torch.full((plan.size,), sqrt(self._layer_scale(plan)), dtype=torch.float64)
-
-    def _tied(self, plan: AxisPlan, norm: Norm, axis: str) -> float:
-        """Return by what a tied head has become too large, inverted: one over the number of copies of a unit."""
-        whole = plan.size / plan.width if not plan.means else 1 / int(plan.counts[0])
-        return whole / self._root_ratio(norm.feeds, axis)
-
-    def _layer_scale(self, plan: AxisPlan) -> float:
-        """Return the variance of the grown stream relative to the source's: k n / m with k copies of each unit."""
-        return int(plan.counts[0]) * plan.size / plan.width if plan.means else 1.0
-
-    def _norm(self, parts: Tensor, at: int, plan: AxisPlan, norm: Norm, axis: str, *, bias: bool) -> Tensor:
-        """Return gain or bias of a norm; units that carry the mean have neither."""
-        factors, offset = self._norm_factors(plan, norm, axis, bias=bias)
-        scaled = ((parts.double() + offset) * factors - offset).to(parts.dtype)
-        if plan.means:
-            scaled = torch.cat([scaled, torch.full_like(scaled.narrow(at, 0, 1), -offset)], dim=at)
-        return scaled.index_select(at, plan.indices)
-
-    def _unnorm(self, parts: Tensor, at: int, plan: AxisPlan, norm: Norm, axis: str, *, bias: bool) -> Tensor:
-        """Return gain or bias of the source's norm."""
-        factors, offset = self._norm_factors(plan, norm, axis, bias=bias)
-        kept = copies.unwrite(parts, at, plan).double()
-        return ((kept + offset) / factors - offset).to(parts.dtype)
-
-    def _norm_factors(self, plan: AxisPlan, norm: Norm, axis: str, *, bias: bool) -> tuple[Tensor, float]:
+    def _norm_factors(self, plan: AxisPlan, norm: Norm, axis: str, name: str) -> tuple[Tensor, float]:
         """Return the factors of gain or bias by source unit, and the offset of the gain."""
-        if not bias:
-            return self._gain(plan, norm, axis), norm.offset
-        factor = self._tied(plan, norm, axis) if norm.feeds else 1.0
-        return torch.full((plan.size,), factor, dtype=torch.float64), 0.0
+        bias = name == norm.bias
+        root = self._root_ratio(norm.feeds, axis) if norm.feeds else 1.0
+        return norm_factors(norm, plan, root, bias=bias), 0.0 if bias else norm.offset
 
     def _check(self, name: str, plan: AxisPlan) -> None:
         """Refuse a plan that the declaration does not allow."""
@@ -297,23 +257,3 @@ class Operator:
 def _is_read(tensor: TensorLayout, dimension: int) -> bool:
     """Return whether a dimension is summed over; a vector reads nothing."""
     return len(tensor.nests) > 1 and dimension == tensor.reads
-
-
-def _unfold(
-    weights: Tensor,
-    tensor: TensorLayout,
-    dimension: int,
-    plans: Mapping[str, AxisPlan],
-    place: int,
-    *,
-    undone: bool = False,
-) -> tuple[Tensor, int]:
-    """Return the weights with the nest of one dimension unfolded, and the dimension of one axis of it.
-
-    Places before this one have their new sizes already, or, when undoing, still.
-    """
-    sizes = []
-    for at, instance in enumerate(tensor.nests[dimension]):
-        changed = instance.name in plans and (at <= place if undone else at < place)
-        sizes.append(plans[instance.name].width if changed else instance.size)
-    return weights.unflatten(dimension, sizes), dimension + place

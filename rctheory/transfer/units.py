@@ -1,11 +1,13 @@
 """Units of one axis through a transfer: where each target unit comes from, and how the weights that touch it scale."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from rctheory.architectures.axes import AxisInstance
 from rctheory.errors import ShapeError
 
 
@@ -89,3 +91,13 @@ def first_copies(plan: AxisPlan) -> Tensor:
     first = torch.full((plan.size,), plan.width, dtype=torch.int64)
     places = torch.arange(plan.width)[kept]
     return first.scatter_reduce(0, plan.indices[kept], places, reduce="amin")
+
+
+def flat_sources(nest: Sequence[AxisInstance], plans: Mapping[str, AxisPlan]) -> Tensor:
+    """Return, for each entry of the target along a nest of axes, from which entry of the source it is taken."""
+    flat = torch.zeros(1, dtype=torch.int64)
+    for instance in nest:
+        plan = plans.get(instance.name)
+        inner = torch.arange(instance.size) if plan is None else plan.indices
+        flat = (flat[:, None] * instance.size + inner).flatten()
+    return flat
