@@ -73,9 +73,11 @@ Path(sys.argv[2]).mkdir()
 wide = {name: clone(name, weight) for name, weight in state.items()}
 save_file(wide, str(Path(sys.argv[2]) / "model.safetensors"), metadata={"format": "pt"})
 """
-CP_SETUP = "import subprocess\nfrom pathlib import Path\nextra = {}"
+CP_SETUP = "import resource, subprocess\nfrom pathlib import Path\nextra = {}"
 CP = """
 subprocess.run(["cp", str(Path(sys.argv[1]) / "model.safetensors"), sys.argv[2]], check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+extra["cpu_seconds"] = used.ru_utime + used.ru_stime
 """
 
 
@@ -108,13 +110,15 @@ def main() -> None:
             shutil.rmtree(work / "kept")
         largest = max(4 * torch.Size(tensor.shape).numel() for tensor in layout_of(config).tensors.values())
     seconds = {kind: statistics.median(run["seconds"] for run in measured) for kind, measured in runs.items()}
+    cpu_seconds = {kind: statistics.median(run["cpu_seconds"] for run in runs[kind]) for kind in runs}
     result = {
         "model": options.model,
         "bytes": n_bytes,
         "threads": torch.get_num_threads(),
         "seconds": seconds,
-        "cpu_seconds": {kind: statistics.median(run["cpu_seconds"] for run in runs[kind]) for kind in runs},
+        "cpu_seconds": cpu_seconds,
         "over_cp": {kind: seconds[kind] / seconds["cp"] for kind in runs},
+        "cpu_over_cp": {kind: cpu_seconds[kind] / cpu_seconds["cp"] for kind in runs},
         "peak_over_largest_tensor": {
             kind: statistics.median(run["peak_bytes"] for run in runs[kind]) / largest for kind in runs if kind != "cp"
         },
