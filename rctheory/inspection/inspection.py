@@ -11,6 +11,7 @@ from rctheory.inspection.order import LEVEL, PERMUTATIONS, Finding
 from rctheory.inspection.registry import choose_statistics
 from rctheory.inspection.statistic import Options, Outcome, Row, Statistic, UnitStatistic, Value
 from rctheory.inspection.stream import Progress, gather
+from rctheory.numerics import single_threaded_kernels
 from rctheory.statistics.multiplicity import holm
 
 __all__ = ["LEVEL", "PERMUTATIONS", "SCHEMA", "Finding", "Inspection", "ignore_progress", "inspect_source"]
@@ -100,18 +101,20 @@ def inspect_source(
     """
     chosen = choose_statistics(statistics)
     report_progress(Progress(f"opening {source}"))
-    with open_checkpoint(source) as checkpoint:
-        whole = checkpoint.layout
-        options = Options(choose_axes(whole, axes), seed, permutations)
-        layout = restrict(whole, options.axes)
-        gathered = gather(checkpoint, layout, chosen, options, report_progress)
     outcomes = []
-    for statistic in chosen:
-        rows: Iterable[Row] = gathered.of(statistic)
-        if isinstance(statistic, UnitStatistic):
-            report_progress(Progress(f"computing {statistic.name}"))
-            rows = statistic.measure(layout, gathered.moments, options)
-        outcomes.append(conclude(statistic, tuple(rows), options))
+    # Thousands of small kernels: the threads of each would spend their time waiting for each other.
+    with single_threaded_kernels():
+        with open_checkpoint(source) as checkpoint:
+            whole = checkpoint.layout
+            options = Options(choose_axes(whole, axes), seed, permutations)
+            layout = restrict(whole, options.axes)
+            gathered = gather(checkpoint, layout, chosen, options, report_progress)
+        for statistic in chosen:
+            rows: Iterable[Row] = gathered.of(statistic)
+            if isinstance(statistic, UnitStatistic):
+                report_progress(Progress(f"computing {statistic.name}"))
+                rows = statistic.measure(layout, gathered.moments, options)
+            outcomes.append(conclude(statistic, tuple(rows), options))
     parameters, inspected = (sum(prod(t.shape) for t in part.tensors.values()) for part in (whole, layout))
     patterns = None if axes is None else tuple(axes)
     return Inspection(source, whole.architecture, whole.layers, parameters, inspected, patterns, seed, tuple(outcomes))

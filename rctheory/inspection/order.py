@@ -12,6 +12,7 @@ from rctheory.inspection.hypotheses import Hypothesis, Kind, hypotheses
 from rctheory.inspection.moments import Moments
 from rctheory.inspection.norms import UnitNorms
 from rctheory.inspection.statistic import Column, Options, Row, UnitStatistic
+from rctheory.inspection.stream import THREADS
 from rctheory.statistics.multiplicity import max_t
 from rctheory.statistics.permutation import PermutationTest, order_tests
 
@@ -120,7 +121,8 @@ def find_order(layout: Layout, moments: Mapping[str, Moments], options: Options)
     tested = _chosen(layout, norms, options.axes)
     families = {h.name: h.family for h in tested}
     permutations = enough(options.permutations, len(set(families.values())))
-    tests = order_tests({h.name: h.sets for h in tested}, permutations=permutations, seed=options.seed)
+    sets = {h.name: h.sets for h in tested}
+    tests = order_tests(sets, permutations=permutations, seed=options.seed, threads=THREADS)
     adjusted = max_t({name: test.replicates for name, test in tests.items()}, families)
     return tuple(AxisFinding(h, tests[h.name], adjusted[h.name]) for h in tested)
 

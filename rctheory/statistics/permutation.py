@@ -56,6 +56,7 @@ def order_tests(
     statistics: Sequence[OrderStatistic] = ORDER_STATISTICS,
     permutations: int,
     seed: int,
+    threads: int | None = None,
 ) -> dict[str, PermutationTest]:
     """Test for each hypothesis that the units of its arrays are exchangeable, with several statistics of order.
 
@@ -75,6 +76,7 @@ def order_tests(
         statistics: what is computed of every array.
         permutations: B.
         seed: root seed of the streams of permutations.
+        threads: how many score arrays side by side, which changes no result; None for as many as a kernel of torch has.
 
     Raises:
         UsageError: B < 1, or no statistic.
@@ -110,7 +112,8 @@ def order_tests(
     # Each group draws the permutations of its structure anew, the same ones.
     most = max(1, SCORE_BYTES // (8 * (permutations + 1) * len(statistics)))
     groups = [members[k : k + most] for members in structures.values() for k in range(0, len(members), most)]
-    _run(score, sorted(groups, key=lambda members: -sum(array.numel() for _, _, array in members)))
+    groups.sort(key=lambda members: -sum(array.numel() for _, _, array in members))
+    _run(score, groups, torch.get_num_threads() if threads is None else threads)
     return {name: found.test(hypotheses[name]) for name, found in found_of.items()}
 
 
@@ -124,9 +127,9 @@ def lag_one_tests(
     return order_tests(hypotheses, statistics=LAG_ONE, permutations=permutations, seed=seed)
 
 
-def _run(score: Callable[[_Members], None], groups: Sequence[_Members]) -> None:
+def _run(score: Callable[[_Members], None], groups: Sequence[_Members], threads: int) -> None:
     """Score every group; the stream of a structure is its own, so the number of threads changes no result."""
-    threads = min(torch.get_num_threads(), len(groups))
+    threads = min(threads, len(groups))
     with single_threaded_kernels():
         if threads < 2:
             for members in groups:
