@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rctheory.errors import UsageError
 from rctheory.numerics import chunks
+from rctheory.statistics.arrays.cycles import times_transpose
 from rctheory.statistics.arrays.outcome import require_arrays
 from rctheory.statistics.variance_profile import Edge, estimated_variances, separable_edge
 
@@ -122,11 +123,7 @@ def smaller_gram(W: Tensor) -> Tensor:
     blocks = (tall[..., part.start : part.stop, :].detach().double() for part in parts)
     gram = torch.zeros(*tall.shape[:-2], p, p, dtype=torch.float64, device=W.device)
     for block in blocks:
-        if W.device.type == "cpu":
-            rows = block.numpy()  # NumPy sees a matrix times its own transpose, and computes one triangle
-            gram += torch.from_numpy(rows.swapaxes(-1, -2) @ rows)
-        else:
-            gram += block.transpose(-1, -2) @ block
+        gram += times_transpose(block.transpose(-1, -2))
     return gram
 
 

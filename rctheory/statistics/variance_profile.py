@@ -11,6 +11,7 @@ t = (mn)^(1/2), which is the edge (m^(1/2) + n^(1/2))^2 of Marchenko and Pastur.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from scipy import stats
@@ -46,6 +47,7 @@ class Edge:
         return self.location + tracy_widom_quantile(1 - level) * self.scale
 
 
+@lru_cache(maxsize=64)
 def tracy_widom_quantile(probability: float) -> float:
     """Return a quantile of the Tracy-Widom law of real symmetric matrices (beta = 1).
 
@@ -180,7 +182,8 @@ def _side(a: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     With q = 1 / alpha, g(q) = 1 / sum a / (q - a) is increasing and concave above max a = 1: Newton's method from the
     left of the solution stays there and converges quadratically. For equal variances g is linear: one step is exact.
     """
-    q = 1 + 1 / t  # the largest variance alone would solve it here
+    # Left of the solution: where the largest variance alone would solve it, and (Jensen) where equal variances would.
+    q = torch.maximum(1 + 1 / t, a.mean(dim=-1) + a.sum(dim=-1) / t)
     for _ in range(_STEPS):
         u = a / (q[..., None] - a)
         total = u.sum(dim=-1)

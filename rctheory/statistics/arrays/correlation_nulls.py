@@ -10,6 +10,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from rctheory.statistics.arrays.cycles import times_transpose
 from rctheory.statistics.arrays.unit_sums import RowSums, UnitSums
 
 GRID = 64  # points of equal probability that stand for a gamma law under a normal one
@@ -128,7 +129,7 @@ def neuron_and_column(y: Tensor, z: Tensor, scale: Tensor, level: float) -> dict
     """
     m, n = y.shape[-2:]
     if n <= m:  # |y z^T|^2 = <y^T y, z^T z>: the smaller of the two products
-        squares = ((y.mT @ y) * (z.mT @ z)).sum(dim=(1, 2), dtype=torch.float64)
+        squares = (times_transpose(y.mT) * times_transpose(z.mT)).sum(dim=(1, 2), dtype=torch.float64)
     else:
         squares = (y @ z.mT).square().sum(dim=(1, 2), dtype=torch.float64)
     r, s = y.sum(dim=2), z.sum(dim=2)

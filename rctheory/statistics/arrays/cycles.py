@@ -28,7 +28,7 @@ def gram_off_diagonal(D: Tensor) -> Tensor:
     total = torch.zeros(*D.shape[:-2], M, M, dtype=torch.float64, device=D.device)
     for part in chunks(N, D.element_size() * (D.numel() // max(1, N)), BLOCK_BYTES):
         block = D[..., part.start : part.stop]
-        total += (block @ block.transpose(-1, -2)).double()
+        total += times_transpose(block).double()
     return without_diagonal(total)
 
 
@@ -40,8 +40,16 @@ def power_grams(V: Tensor, rows: Tensor, powers: Sequence[int]) -> list[Tensor]:
         block = V[..., part.start : part.stop].index_select(-2, rows)
         for total, power in zip(totals, powers, strict=True):
             X = block if power == 1 else block**power
-            total += (X @ X.transpose(-1, -2)).double()
+            total += times_transpose(X).double()
     return [without_diagonal(total) for total in totals]
+
+
+def times_transpose(D: Tensor) -> Tensor:
+    """Return D D^T (..., M, M); on a CPU through NumPy, which sees the symmetry and computes one triangle."""
+    if D.device.type != "cpu":
+        return D @ D.transpose(-1, -2)
+    array = D.numpy()
+    return torch.from_numpy(array @ array.swapaxes(-1, -2))
 
 
 def square_sum(D: Tensor) -> Tensor:
