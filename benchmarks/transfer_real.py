@@ -76,7 +76,8 @@ def _compared(first: tuple[Tensor, float, str], second: tuple[Tensor, float, str
     want = first[0] if units is None else first[0][:, units]
     difference = float((second[0] - want).abs().max())
     size = float(first[0].max() - first[0].min())
-    return {"largest_difference": difference, "of_range": difference / size, "losses": [first[1], second[1]]}
+    losses = [None if loss != loss else loss for loss in (first[1], second[1])]
+    return {"largest_difference": difference, "of_range": difference / size, "losses": losses}
 
 
 def _case(name: str, changes: dict[str, int], text: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
