@@ -31,7 +31,7 @@ SHARED = {
     "neuron and column": "same neuron and coordinate",
 }
 LEVEL = 0.01
-VIEWS: Mapping[str, Callable[[Tensor], Tensor]] = {"raw": lambda W: W, "log|w|": log_sizes}
+VIEWS: Mapping[str, Callable[[Matrix], Tensor]] = {"raw": lambda W: W.values, "log|w|": lambda W: W.log_sizes}
 
 
 class Correlations(MatrixStatistic, PairStatistic):
@@ -48,24 +48,26 @@ class Correlations(MatrixStatistic, PairStatistic):
         Column("low", "band, low", shown=False),
         Column("high", "band, high", shown=False),
     )
+    of_log_sizes = True
 
     def measure_matrix(self, matrix: Matrix, options: Options) -> Iterable[Row]:
         """Return the pattern inside one matrix, of the weights and of their log sizes."""
         layout = matrix.layout
         for scale, view in VIEWS.items():
-            found = within_correlations(view(matrix.values))
+            found = within_correlations(view(matrix))
             yield from _rows(found, scale, layout.name, short_name(layout), layout.layer, plain=_plain(layout))
 
-    def measure_pair(self, pair: Pair, first: Tensor, second: Tensor, options: Options) -> Iterable[Row]:
+    def measure_pair(self, pair: Pair, first: Matrix, second: Matrix, options: Options) -> Iterable[Row]:
         """Return the pattern between two matrices, neuron by neuron."""
-        y, z = by_neuron(pair.first, pair.second, first), by_neuron(pair.second, pair.first, second)
-        copies = y.shape[0] * z.shape[0]
-        y, z = y.repeat_interleave(z.shape[0], dim=0), z.repeat(y.shape[0], 1, 1)
         shared = _other_nest(pair.first) == _other_nest(pair.second)
         names = [short_name(side.tensor) for side in (pair.first, pair.second)]
         subject = f"{pair.first.tensor.name} and {pair.second.tensor.name}"
-        for scale, view in VIEWS.items():
-            found = between_correlations(view(y), view(z), columns_shared=shared)
+        for scale in VIEWS:
+            y, z = _arranged(pair.first, pair.second, first, scale), _arranged(pair.second, pair.first, second, scale)
+            copies = y.shape[0] * z.shape[0]
+            if copies > 1:
+                y, z = y.repeat_interleave(z.shape[0], dim=0), z.repeat(y.shape[0], 1, 1)
+            found = between_correlations(y, z, columns_shared=shared)
             pooled = {kind: _pool(correlation, copies) for kind, correlation in found.items()}
             yield from _rows(pooled, scale, subject, " / ".join(names), pair.first.tensor.layer)
 
@@ -93,6 +95,14 @@ def by_neuron(side: Side, other: Side, values: Tensor) -> Tensor:
     neurons = [k for k, instance in enumerate(nest) if instance in common]
     arranged = rows.reshape(*sizes, rows.shape[1]).permute(*copies, *neurons, len(nest))
     return arranged.reshape(prod(sizes[k] for k in copies), prod(sizes[k] for k in neurons), rows.shape[1])
+
+
+def _arranged(side: Side, other: Side, matrix: Matrix, scale: str) -> Tensor:
+    """Return a view of a matrix `by_neuron`; where there are copies, log sizes have a floor in each of them."""
+    arranged = by_neuron(side, other, matrix.values)
+    if scale == "raw":
+        return arranged
+    return log_sizes(arranged) if len(arranged) > 1 else by_neuron(side, other, matrix.log_sizes)
 
 
 def _other_nest(side: Side) -> tuple[AxisInstance, ...]:

@@ -9,7 +9,8 @@ from rctheory.inspection.neighbours import short_name
 from rctheory.inspection.statistic import Column, Matrix, MatrixStatistic, Options, Row, Value
 from rctheory.measures.fitted import fit_rc
 from rctheory.numerics import stream_seed
-from rctheory.statistics.arrays import ArrayTest, AxisName, interaction, mean_effects, scale_effects
+from rctheory.statistics.arrays import ArrayTest, AxisName, interaction, mean_effects
+from rctheory.statistics.arrays.scales import log_scale_effects
 from rctheory.statistics.spectrum import spectrum
 
 SIDES: tuple[AxisName, AxisName] = ("rows", "columns")
@@ -29,11 +30,12 @@ class Effects(MatrixStatistic):
         Column("scale_p", "p-value of scales", "p-value"),
         Column("scale_share", "share of scales"),
     )
+    of_log_sizes = True
 
     def measure_matrix(self, matrix: Matrix, options: Options) -> Iterable[Row]:
         """Return a row for the rows and one for the columns."""
         for side in SIDES:
-            means, scales = mean_effects(matrix.values, side), scale_effects(matrix.values, side)
+            means, scales = mean_effects(matrix.values, side), log_scale_effects(matrix.log_sizes, side)
             values: dict[str, Value] = {
                 "mean_p": number(means.p_value),
                 "mean_share": number(means.effect),

@@ -15,6 +15,7 @@ from torch import Tensor
 from rctheory.architectures.axes import AxisInstance
 from rctheory.architectures.layout import Layout, TensorLayout
 from rctheory.inspection.moments import Moments
+from rctheory.statistics.arrays.scales import log_sizes
 
 Value = float | int | str | bool | None | Mapping[str, float]
 ColumnKind = Literal["p-value", "value", "count", "text"]
@@ -91,12 +92,24 @@ class Options:
     permutations: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Matrix:
     """A whole two-dimensional tensor: where it belongs, and its `values` (m, n) in float32."""
 
     layout: TensorLayout
     values: Tensor
+    _log_sizes: Tensor | None = None
+
+    @property
+    def log_sizes(self) -> Tensor:
+        """Return log |w| as `scales.log_sizes` does, computed once for all statistics."""
+        if self._log_sizes is None:
+            self._log_sizes = log_sizes(self.values)
+        return self._log_sizes
+
+    def let_go(self) -> None:
+        """Let go of what can be computed again."""
+        self._log_sizes = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +178,12 @@ class UnitStatistic(Statistic):
 
 
 class MatrixStatistic(Statistic):
-    """A statistic of one whole matrix at a time."""
+    """A statistic of one whole matrix at a time.
+
+    Those `of_log_sizes` come first: a large matrix and its log sizes are not kept beside the copies of the others.
+    """
+
+    of_log_sizes: ClassVar[bool] = False
 
     @abstractmethod
     def measure_matrix(self, matrix: Matrix, options: Options) -> Iterable[Row]:
@@ -176,5 +194,5 @@ class PairStatistic(Statistic):
     """A statistic of two matrices that share neurons; it may be one of single matrices as well."""
 
     @abstractmethod
-    def measure_pair(self, pair: Pair, first: Tensor, second: Tensor, options: Options) -> Iterable[Row]:
-        """Return the rows of one pair; the tensors are those of its two sides, as they are stored."""
+    def measure_pair(self, pair: Pair, first: Matrix, second: Matrix, options: Options) -> Iterable[Row]:
+        """Return the rows of one pair; the matrices are those of its two sides, as they are stored."""

@@ -101,11 +101,13 @@ class _Pass:
         self, checkpoint: Checkpoint, layout: Layout, statistics: Sequence[Statistic], options: Options
     ) -> None:
         self.checkpoint, self.options = checkpoint, options
-        self.of_matrices = [s for s in statistics if isinstance(s, MatrixStatistic)]
+        self.of_matrices = sorted(
+            (s for s in statistics if isinstance(s, MatrixStatistic)), key=lambda statistic: not statistic.of_log_sizes
+        )
         self.of_pairs = [s for s in statistics if isinstance(s, PairStatistic)]
         self.pairs = list(enumerate(neuron_pairs(layout))) if self.of_pairs else []
         self.waiting = Counter(name for _, pair in self.pairs for name in _names(pair))
-        self.held: dict[str, Tensor] = {}
+        self.held: dict[str, Matrix] = {}
         self.total = sum(_bytes(tensor) for tensor in layout.tensors.values())
         self.done = 0
         self.gathered = Gathered()
@@ -117,13 +119,16 @@ class _Pass:
         values = self._read(tensor, whole)
         if values is None:
             return
+        matrix = Matrix(tensor, values)
         for statistic in self.of_matrices:
-            measure = partial(statistic.measure_matrix, Matrix(tensor, values), self.options)
+            if not statistic.of_log_sizes and tensor.name not in self.waiting:
+                matrix.let_go()
+            measure = partial(statistic.measure_matrix, matrix, self.options)
             self._store(statistic, (0, place), _guarded(tensor.name, tensor, measure))
         with self.lock:
             completed = []
             if tensor.name in self.waiting:
-                self.held[tensor.name] = values
+                self.held[tensor.name] = matrix
                 names = self.held.keys()
                 completed = [(k, p) for k, p in self.pairs if tensor.name in _names(p) and {*_names(p)} <= names]
         for number, pair in completed:

@@ -48,5 +48,10 @@ def scale_effects(W: Tensor, axis: str) -> ArrayTest:
 
     Source: claim `array.calibration`.
     """
-    aligned = QUANTISED if require_axis(axis) == "rows" and W.shape[-1] >= ENOUGH else 1
-    return mean_effects(log_sizes(W), axis, aligned=aligned)
+    return log_scale_effects(log_sizes(W), axis)
+
+
+def log_scale_effects(logs: Tensor, axis: str) -> ArrayTest:
+    """Return `scale_effects` of the arrays whose `log_sizes` are given."""
+    aligned = QUANTISED if require_axis(axis) == "rows" and logs.shape[-1] >= ENOUGH else 1
+    return mean_effects(logs, axis, aligned=aligned)
