@@ -30,7 +30,7 @@ def transfer(
         list[str] | None, typer.Option("--set", metavar="AXIS=WIDTH", help="A new width, such as ffn=3072; repeat it.")
     ] = None,
     design: Annotated[
-        str, typer.Option(help="balanced (exact when it grows), iid, without-replacement, stratified.")
+        str, typer.Option(help="balanced (exact when it grows), iid, without-replacement, stratified, weighted.")
     ] = "balanced",
     noise: Annotated[
         float, typer.Option(help="Symmetry-breaking noise that no output sees, relative to the weights.")
@@ -69,7 +69,7 @@ def transfer(
         elif undo:
             _undo(checkpoint, _require_target(target))
         else:
-            drawn = _plan(checkpoint.layout, changes or [], plan, design=design, seed=seed, noise=noise)
+            drawn = _plan(checkpoint, changes or [], plan, design=design, seed=seed, noise=noise)
             if save_plan is not None:
                 _save(drawn, save_plan)
             if target is not None:
@@ -83,9 +83,12 @@ def _require_target(target: Path | None) -> Path:
     return target
 
 
-def _plan(layout: "Layout", changes: list[str], plan: Path | None, **options: Any) -> "TransferPlan":
+def _plan(checkpoint: "Checkpoint", changes: list[str], plan: Path | None, **options: Any) -> "TransferPlan":
     """Return the plan that was saved, or draw one."""
+    from rctheory.transfer.importance import weight_importance
     from rctheory.transfer.transfer_plan import draw_transfer, load_plan
+
+    layout = checkpoint.layout
 
     if plan is not None:
         if changes:
@@ -93,7 +96,8 @@ def _plan(layout: "Layout", changes: list[str], plan: Path | None, **options: An
         return load_plan(plan)
     if not changes:
         raise UsageError("no new width", "--set AXIS=WIDTH or --plan FILE", "see --legal for what may change")
-    return draw_transfer(layout, dict(_change(text, layout) for text in changes), **options)
+    widths = dict(_change(text, layout) for text in changes)
+    return draw_transfer(layout, widths, importance=weight_importance(checkpoint), **options)
 
 
 def _change(text: str, layout: "Layout") -> tuple[str, int]:

@@ -1,6 +1,14 @@
 """Laws of neurons, row-column kernels and their fits, sampling designs, and distances of empirical laws."""
 
-from rctheory.measures.designs import DESIGNS, Balanced, Design, Independent, Stratified, WithoutReplacement
+from rctheory.measures.designs import (
+    DESIGNS,
+    Balanced,
+    Design,
+    Independent,
+    Stratified,
+    Weighted,
+    WithoutReplacement,
+)
 from rctheory.measures.distances import (
     directions,
     sliced_wasserstein,
@@ -32,6 +40,7 @@ __all__ = [
     "Stratified",
     "UniformLaw",
     "Units",
+    "Weighted",
     "WithoutReplacement",
     "coordinates",
     "directions",

@@ -125,5 +125,45 @@ class Stratified(Design):
         return (torch.minimum(edges[1:], strata + 1) - torch.maximum(edges[:-1], strata)).clamp_(min=0)
 
 
+class Weighted(Design):
+    """Iid draws of unit j with probability p_j; the mean is estimated by (1/m) sum_c y_{i_c} / (n p_{i_c}).
+
+    Variance (1/m) sum_j p_j (y_j / (n p_j) - mean)^2 (Hansen and Hurwitz 1943): small where p_j is close to
+    proportional to the size of y_j, zero where it is proportional.
+
+    Args:
+        probabilities: (n,), positive; scaled to add up to 1.
+
+    Raises:
+        LawError: probabilities that are not positive and finite.
+    """
+
+    name = "weighted"
+
+    def __init__(self, probabilities: Tensor) -> None:
+        """Scale the probabilities."""
+        values = probabilities.to(torch.float64)
+        if values.ndim != 1 or not bool((torch.isfinite(values) & (values > 0)).all()):
+            raise LawError("probabilities of a weighted design", "positive finite numbers", "floor the importance")
+        self.probabilities = values / values.sum()
+
+    def shares(self, m: int) -> Tensor:
+        """Return by what a copy of each unit is multiplied in a sum: 1 / (m p_j), (n,) float64."""
+        return 1 / (m * self.probabilities)
+
+    def _check(self, n: int, m: int) -> None:
+        super()._check(n, m)
+        if n != len(self.probabilities):
+            raise LawError(f"{n} units for {len(self.probabilities)} probabilities", "as many", "weigh every unit")
+
+    def _draw(self, n: int, m: int, generator: torch.Generator) -> Tensor:
+        return torch.multinomial(self.probabilities, m, replacement=True, generator=generator)
+
+    def _variance(self, values: Tensor, m: int) -> Tensor:
+        n, p = values.shape[-1], self.probabilities.to(values)
+        deviation = values / (n * p) - values.mean(dim=-1, keepdim=True)
+        return (p * deviation.square()).sum(dim=-1) / m
+
+
 DESIGNS: dict[str, Design] = {d.name: d for d in (Independent(), WithoutReplacement(), Balanced(), Stratified())}
-"""Every design by its name."""
+"""Every design that needs no more than its name."""

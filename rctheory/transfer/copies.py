@@ -34,7 +34,8 @@ def read(weights: Tensor, dimension: int, plan: AxisPlan) -> Tensor:
     """Return the weights of the target units along a dimension that is read: the copies of a unit share its weight.
 
     The first c - 1 of c copies carry the rounded share w / c and the last one what is then missing, so that the copies
-    add up to w without error. Weights that read the mean are zero. A sample weighs n / m each.
+    add up to w without error. Weights that read the mean are zero. A sample weighs n / m each, or its
+    shares.
 
     Args:
         weights: source weights, with n units along `dimension`; may be overwritten.
@@ -42,7 +43,7 @@ def read(weights: Tensor, dimension: int, plan: AxisPlan) -> Tensor:
         plan: source unit of each target unit.
     """
     if not plan.exact:
-        scaled = weights.mul_(plan.size / plan.width)
+        scaled = weights.mul_(_along(plan.read().to(weights.dtype), dimension, weights.ndim))
         return scaled.index_select(dimension, plan.indices)
     # Halves, quarters and so on have no rounding error that a last copy would have to make up for.
     uneven = torch.nonzero((plan.counts & (plan.counts - 1)) != 0).flatten()

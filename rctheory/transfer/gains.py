@@ -29,13 +29,20 @@ def norm_factors(norm: Norm, plan: AxisPlan, root: float, *, bias: bool) -> Tens
         root: by what the tied table is multiplied because the software multiplies it too; 1 where it does not.
         bias: of the bias; else of the gain.
     """
-    # A tied head has become too large by the number of copies of a unit.
-    tied = (1 / int(plan.counts[0]) if plan.means else plan.size / plan.width) / root if norm.feeds else 1.0
+    tied = _tied(plan) / root if norm.feeds else torch.ones(plan.size, dtype=torch.float64)
     if bias:
-        return torch.full((plan.size,), tied, dtype=torch.float64)
+        return tied
     if norm.kind is NormKind.RMS and not norm.feeds:
         return 1 / plan.write_rms()
-    return torch.full((plan.size,), tied * sqrt(layer_scale(plan)), dtype=torch.float64)
+    return tied * sqrt(layer_scale(plan))
+
+
+def _tied(plan: AxisPlan) -> Tensor:
+    """Return by what a tied head has become too large, inverted: the number of copies of a unit, or its share."""
+    if not plan.exact:
+        return plan.read()
+    copied = 1 / int(plan.counts[0]) if plan.means else plan.size / plan.width
+    return torch.full((plan.size,), copied, dtype=torch.float64)
 
 
 def grow(parts: Tensor, dimension: int, plan: AxisPlan, factors: Tensor, offset: float) -> Tensor:

@@ -164,10 +164,8 @@ def _spread(operator: Operator, name: str) -> tuple[Tensor, Tensor]:
 
 
 def _copies(plan: AxisPlan) -> Tensor:
-    """Return the number of copies of each unit of the source; of a sample, m / n each."""
-    if plan.exact:
-        return plan.counts.to(torch.float64)
-    return torch.full((plan.size,), plan.width / plan.size, dtype=torch.float64)
+    """Return the number of copies of each unit of the source; of a sample, the expected number: m / n, or m p_i."""
+    return plan.counts.to(torch.float64) if plan.exact else 1 / plan.read()
 
 
 def _shrunk(values: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ A plan is drawn before any weight is read, can be saved as JSON, and gives the s
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from rctheory.architectures.axes import AxisInstance
 from rctheory.architectures.layout import Layout
 from rctheory.architectures.norms import Norm, NormKind
 from rctheory.errors import CheckpointError, ShapeError, UsageError
-from rctheory.measures.designs import DESIGNS
+from rctheory.measures.designs import DESIGNS, Weighted
 from rctheory.numerics import generator
 from rctheory.transfer.operator import Operator
 from rctheory.transfer.units import AxisPlan
@@ -77,6 +77,7 @@ class TransferPlan:
         """Return plain values for JSON."""
         axes = {
             name: {"units": plan.size, "exact": plan.exact, "indices": plan.indices.tolist()}
+            | ({} if plan.shares is None else {"shares": plan.shares.tolist()})
             for name, plan in self.axes.items()
         }
         head = {name: getattr(self, name) for name in ("architecture", "layers", "design", "seed", "noise")}
@@ -84,7 +85,13 @@ class TransferPlan:
 
 
 def draw_transfer(
-    layout: Layout, changes: Mapping[str, int], *, design: str = "balanced", seed: int = 0, noise: float = 0.0
+    layout: Layout,
+    changes: Mapping[str, int],
+    *,
+    design: str = "balanced",
+    seed: int = 0,
+    noise: float = 0.0,
+    importance: Callable[[str], Tensor] | None = None,
 ) -> TransferPlan:
     """Draw the units of every axis instance that a change of widths concerns, each from its own named stream.
 
@@ -95,9 +102,11 @@ def draw_transfer(
     Args:
         layout: the source's layout.
         changes: new sizes of axes, by name; of an inner axis, inside each unit of its parent.
-        design: name of a sampling design (`measures.DESIGNS`).
+        design: name of a sampling design (`measures.DESIGNS`), or `weighted`: draws with probability proportional to
+            importance, what reads a unit being scaled by 1 / (m p).
         seed: root seed.
         noise: relative standard deviation of symmetry-breaking noise.
+        importance: for the weighted design, from the name of an axis instance to a positive number for each unit.
 
     Raises:
         ShapeError: no such axis, an axis that is not averaged, or widths that are not legal; the nearest legal ones
@@ -105,13 +114,16 @@ def draw_transfer(
         LawError: a width that the design cannot give.
         UsageError: no such design, or noise that is negative or not finite.
     """
-    if design not in DESIGNS:
-        raise UsageError(f"design {design!r}", f"one of {', '.join(sorted(DESIGNS))}", "choose one of these")
+    names = sorted({*DESIGNS, Weighted.name})
+    if design not in names:
+        raise UsageError(f"design {design!r}", f"one of {', '.join(names)}", "choose one of these")
+    if design == Weighted.name and importance is None:
+        raise UsageError("the weighted design without importance", "a number for each unit", "give importance")
     if not 0 <= noise < float("inf"):
         raise UsageError(f"noise {noise}", "a finite number >= 0", "give a relative standard deviation")
     targets = layout.widths.resize(layout.sizes, changes)
     axes = {
-        name: _draw(layout, instance, targets[instance.axis.name], design, seed)
+        name: _draw(layout, instance, targets[instance.axis.name], design, seed, importance)
         for name, instance in layout.axes.items()
         if targets[instance.axis.name] != instance.size
     }
@@ -120,9 +132,19 @@ def draw_transfer(
     return plan
 
 
-def _draw(layout: Layout, instance: AxisInstance, m: int, design: str, seed: int) -> AxisPlan:
+def _draw(
+    layout: Layout,
+    instance: AxisInstance,
+    m: int,
+    design: str,
+    seed: int,
+    importance: Callable[[str], Tensor] | None,
+) -> AxisPlan:
     """Draw the units of one axis instance, in an order that carries nothing."""
     n, random = instance.size, generator(seed, "transfer", design, instance.name, m)
+    if design == Weighted.name and importance is not None:
+        weighted = Weighted(importance(instance.name))
+        return AxisPlan(n, weighted.draw(n, m, random), exact=False, shares=weighted.shares(m))
     exact = design == "balanced" and m >= n
     if exact and m % n and _takes_mean(layout, instance.name):
         indices = torch.cat([torch.arange(n).repeat(m // n), torch.full((m % n,), n)])
@@ -185,7 +207,9 @@ def plan_from(values: Any, source: str) -> TransferPlan:
         raise CheckpointError(f"{source} without the schema {SCHEMA}", want, remedy)
     try:
         axes = {
-            str(name): AxisPlan(int(axis["units"]), _indices(axis["indices"]), axis["exact"] is True)
+            str(name): AxisPlan(
+                int(axis["units"]), _indices(axis["indices"]), axis["exact"] is True, _shares(axis.get("shares"))
+            )
             for name, axis in values["axes"].items()
         }
         sizes, targets = ({str(k): int(v) for k, v in values[key].items()} for key in ("sizes", "targets"))
@@ -202,6 +226,11 @@ def _indices(values: Any) -> Tensor:
     if not isinstance(values, list) or not all(type(value) is int for value in values):
         raise TypeError("indices that are not whole numbers")
     return torch.tensor(values, dtype=torch.int64)
+
+
+def _shares(values: Any) -> Tensor | None:
+    """Return the shares of a weighted sample; None where there are none."""
+    return None if values is None else torch.tensor(values, dtype=torch.float64)
 
 
 def _words(sizes: Mapping[str, int]) -> str:

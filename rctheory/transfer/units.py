@@ -21,14 +21,18 @@ class AxisPlan:
             unit that changes no mean, which is how a LayerNorm grows by a part of its width.
         exact: every unit is kept and its copies share what reads it; else the units are a sample, and what reads them
             is scaled by n / m.
+        shares: of a sample drawn with unequal probabilities p_j, what reads a copy of unit j is scaled by instead,
+            1 / (m p_j): (n,) float64.
 
     Raises:
-        ShapeError: an index out of range; or a unit without a copy, where every unit is to be kept.
+        ShapeError: an index out of range; a unit without a copy, where every unit is to be kept; or shares of an exact
+            plan, of another size, or not positive and finite.
     """
 
     size: int
     indices: Tensor
     exact: bool
+    shares: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check the indices."""
@@ -38,6 +42,11 @@ class AxisPlan:
         lost = int((self.counts == 0).sum())
         if self.exact and lost:
             raise ShapeError(f"{lost} of {self.size} units without a copy", "every unit copied", "draw the plan again")
+        if self.shares is not None:
+            valid = bool((torch.isfinite(self.shares) & (self.shares > 0)).all())
+            if self.exact or self.shares.shape != (self.size,) or not valid:
+                found = f"{self.shares.numel()} shares for {self.size} units"
+                raise ShapeError(found, "one positive share for each unit of a sample", "draw the plan again")
 
     @property
     def width(self) -> int:
@@ -62,10 +71,12 @@ class AxisPlan:
     def read(self) -> Tensor:
         """Return by what each source unit's reading weights are multiplied: (n,) float64.
 
-        Copies share their source's, 1 / c_i; units of a sample weigh n / m each.
+        Copies share their source's, 1 / c_i; units of a sample weigh n / m each, or 1 / (m p_i).
         """
         if self.exact:
             return 1.0 / self.counts.to(torch.float64)
+        if self.shares is not None:
+            return self.shares
         return torch.full((self.size,), self.size / self.width, dtype=torch.float64)
 
     def write_rms(self) -> Tensor:

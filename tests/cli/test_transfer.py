@@ -65,6 +65,14 @@ def test_legal_widths(model: Path, shell: Callable) -> None:
     assert "any of them" in out
 
 
+def test_a_weighted_sample_records_its_shares(model: Path, tmp_path: Path, shell: Callable) -> None:
+    code, out, err = shell("transfer", model, tmp_path / "small", "--set", "ffn=40", "--design", "weighted")
+    assert (code, err) == (0, "")
+    assert "a sample (weighted): the function changes" in out
+    record = json.loads((tmp_path / "small" / "rctheory_transfer.json").read_text())
+    assert len(record["plan"]["axes"]["layers.0.ffn"]["shares"]) == 64
+
+
 def test_a_sample_says_that_the_function_changes(model: Path, tmp_path: Path, shell: Callable) -> None:
     code, out, _ = shell("transfer", model, tmp_path / "narrow", "--set", "ffn=32", "--design", "iid")
     assert code == 0
