@@ -4,7 +4,7 @@ They are exact, so the study has nothing to excuse: under every noise the share 
 binomial error. A second study shows what they see.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -35,7 +35,7 @@ def _log_norms(W: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _tested(
-    vectors: list[dict[str, Tensor]], seed: int, **options: tuple[OrderStatistic, ...]
+    vectors: list[dict[str, Tensor]], seed: int, statistics: Sequence[OrderStatistic] = ORDER_STATISTICS
 ) -> list[PermutationTest]:
     """Test every vector of every array; `vectors` holds those of one array by name, the tests follow in that order."""
     tests = []
@@ -46,13 +46,14 @@ def _tested(
             for name, vector in named.items()
         }
         group_seed = stream_seed(seed, "order", start)
-        tests += list(order_tests(hypotheses, permutations=PERMUTATIONS, seed=group_seed, **options).values())
+        found = order_tests(hypotheses, statistics=statistics, permutations=PERMUTATIONS, seed=group_seed)
+        tests += list(found.values())
     return tests
 
 
-def order_of_units(x: Tensor, seed: int, **options: tuple[OrderStatistic, ...]) -> Tensor:
+def order_of_units(x: Tensor, seed: int, statistics: Sequence[OrderStatistic] = ORDER_STATISTICS) -> Tensor:
     """Return the p-value of the order of each vector, (k, n) to (k,)."""
-    return torch.tensor([test.p_value for test in _tested([{"x": vector} for vector in x], seed, **options)])
+    return torch.tensor([test.p_value for test in _tested([{"x": vector} for vector in x], seed, statistics)])
 
 
 def family_of_axes(W: Tensor, seed: int) -> Tensor:
