@@ -50,6 +50,10 @@ class TensorLayout:
         """Return the expected shape: each dimension is the product of its nested axes."""
         return tuple(prod(instance.size for instance in nest) for nest in self.nests)
 
+    def sums(self, dimension: int) -> bool:
+        """Return whether a dimension is summed over when the tensor is applied; a vector only writes."""
+        return len(self.nests) > 1 and dimension == self.reads
+
 
 @dataclass(frozen=True)
 class Layout:

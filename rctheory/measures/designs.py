@@ -14,6 +14,12 @@ from torch import Tensor
 from rctheory.errors import LawError
 
 
+def _power_sums(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sum_j z_j^2 and sum_j z_j^4 of z = y - mean, over the last dimension."""
+    squares = (values - values.mean(dim=-1, keepdim=True)).square()
+    return squares.sum(dim=-1), squares.square().sum(dim=-1)
+
+
 def population_variance(values: Tensor) -> Tensor:
     """Return S^2 = sum_j (y_j - mean)^2 / (n - 1) over the last dimension (0 for a single unit)."""
     n = values.shape[-1]
@@ -44,6 +50,18 @@ class Design(ABC):
         self._check(values.shape[-1], m)
         return self._variance(values, m)
 
+    def excess_kurtosis(self, values: Tensor, m: int) -> Tensor:
+        """Return the exact excess kurtosis of the sampled mean, for values y: (..., n) -> (...).
+
+        It says how far the sampled mean is from a normal law: a few large values make it heavy-tailed when few units
+        are left out, and a two-point law when about half of them are. NaN where the mean does not vary.
+
+        Raises:
+            LawError: as in `draw`.
+        """
+        self._check(values.shape[-1], m)
+        return self._fourth(values, m) / self._variance(values, m).square() - 3
+
     def _check(self, n: int, m: int) -> None:
         if n < 1 or m < 1:
             raise LawError(f"{m} units of {n} asked from design {self.name}", "at least 1 of 1", "use larger widths")
@@ -53,6 +71,15 @@ class Design(ABC):
 
     @abstractmethod
     def _variance(self, values: Tensor, m: int) -> Tensor: ...
+
+    @abstractmethod
+    def _fourth(self, values: Tensor, m: int) -> Tensor:
+        """Return the fourth central moment of the sampled mean."""
+
+
+def _fourth_of_iid(second: Tensor, fourth: Tensor, m: int) -> Tensor:
+    """Return the fourth central moment of a mean of m iid terms with these central moments."""
+    return (fourth + 3 * (m - 1) * second.square()) / m**3
 
 
 class Independent(Design):
@@ -66,6 +93,10 @@ class Independent(Design):
     def _variance(self, values: Tensor, m: int) -> Tensor:
         n = values.shape[-1]
         return population_variance(values) * (n - 1) / (n * m)
+
+    def _fourth(self, values: Tensor, m: int) -> Tensor:
+        n, (squares, fourths) = values.shape[-1], _power_sums(values)
+        return _fourth_of_iid(squares / n, fourths / n, m)
 
 
 class Balanced(Design):
@@ -85,6 +116,16 @@ class Balanced(Design):
         n = values.shape[-1]
         rest = m % n
         return population_variance(values) * (rest / m**2) * (1 - rest / n)
+
+    def _fourth(self, values: Tensor, m: int) -> Tensor:
+        """Sums of products over distinct units are power sums, because the values are centred."""
+        n, rest, (squares, fourths) = values.shape[-1], m % values.shape[-1], _power_sums(values)
+        together = [1.0]  # probability that k given units are all among the r
+        for k in range(4):
+            together.append(together[-1] * max(rest - k, 0) / max(n - k, 1))
+        _, one, two, three, four = together
+        fourth = (one - 7 * two + 12 * three - 6 * four) * fourths
+        return (fourth + 3 * (two - 2 * three + four) * squares.square()) / m**4
 
 
 class WithoutReplacement(Balanced):
@@ -116,6 +157,15 @@ class Stratified(Design):
         shares = self.shares(values.shape[-1], m).to(values)
         first, second = values @ shares.T, values.square() @ shares.T
         return (second - first.square()).clamp_(min=0).sum(dim=-1) / m**2
+
+    def _fourth(self, values: Tensor, m: int) -> Tensor:
+        shares = self.shares(values.shape[-1], m).to(values)
+        centred = values - values.mean(dim=-1, keepdim=True)
+        a, b, c, d = (centred.pow(k) @ shares.T for k in (1, 2, 3, 4))
+        variances = (b - a.square()).clamp_(min=0)
+        fourths = d - 4 * a * c + 6 * a.square() * b - 3 * a.pow(4)
+        cross = variances.sum(dim=-1).square() - variances.square().sum(dim=-1)
+        return (fourths.sum(dim=-1) + 3 * cross) / m**4
 
     @staticmethod
     def shares(n: int, m: int) -> Tensor:
@@ -163,6 +213,11 @@ class Weighted(Design):
         n, p = values.shape[-1], self.probabilities.to(values)
         deviation = values / (n * p) - values.mean(dim=-1, keepdim=True)
         return (p * deviation.square()).sum(dim=-1) / m
+
+    def _fourth(self, values: Tensor, m: int) -> Tensor:
+        n, p = values.shape[-1], self.probabilities.to(values)
+        squares = (values / (n * p) - values.mean(dim=-1, keepdim=True)).square()
+        return _fourth_of_iid((p * squares).sum(dim=-1), (p * squares.square()).sum(dim=-1), m)
 
 
 DESIGNS: dict[str, Design] = {d.name: d for d in (Independent(), WithoutReplacement(), Balanced(), Stratified())}

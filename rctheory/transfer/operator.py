@@ -70,7 +70,7 @@ class Operator:
         plan, norm = self._plans[axis], self._norms.get(name)
         if norm is not None:
             return self._norm_factors(plan, norm, axis, name)[0]
-        if _is_read(self._layout.tensors[name], dimension):
+        if self._layout.tensors[name].sums(dimension):
             return plan.read()
         written = self._written(name, axis)
         return torch.ones(plan.size, dtype=torch.float64) if written is None else written
@@ -101,7 +101,7 @@ class Operator:
         """
         tensor = self._require(name, weights)
         planned = [(i.name, self._plans[i.name]) for i in tensor.nests[0] if i.name in self._plans]
-        copied = not _is_read(tensor, 0) and not any(plan.means for _, plan in planned)
+        copied = not tensor.sums(0) and not any(plan.means for _, plan in planned)
         if self._noise or len(tensor.nests) == 1 or (planned and not copied):
             yield self.apply(name, weights)
             return
@@ -143,7 +143,7 @@ class Operator:
             parts, at = copies.unfold(weights, tensor, dimension, self._plans, place)
             if norm is not None:
                 parts = gains.grow(parts, at, plan, *self._norm_factors(plan, norm, instance.name, tensor.name))
-            elif _is_read(tensor, dimension):
+            elif tensor.sums(dimension):
                 parts = copies.read(parts, at, plan)
                 if size and plan.exact:
                     random = generator(self._seed, "noise", tensor.name, instance.name)
@@ -173,7 +173,7 @@ class Operator:
                 parts, at = copies.unfold(weights, tensor, dimension, self._plans, place, undone=True)
                 if norm is not None:
                     parts = gains.shrink(parts, at, plan, *self._norm_factors(plan, norm, instance.name, name))
-                elif _is_read(tensor, dimension):
+                elif tensor.sums(dimension):
                     parts = copies.unread(parts, at, plan)
                 else:
                     parts = copies.unwrite(parts, at, plan, self._written(name, instance.name))
@@ -252,8 +252,3 @@ class Operator:
             found = f"tensor {name} of shape {tuple(weights.shape)}"
             raise ShapeError(found, f"{shape}, as declared", "make the layout and the weights agree")
         return weights
-
-
-def _is_read(tensor: TensorLayout, dimension: int) -> bool:
-    """Return whether a dimension is summed over; a vector reads nothing."""
-    return len(tensor.nests) > 1 and dimension == tensor.reads

@@ -74,3 +74,16 @@ def test_more_units_than_exist_are_refused() -> None:
 def test_empty_samples_are_refused(name: str) -> None:
     with pytest.raises(LawError, match="at least 1"):
         DESIGNS[name].variance(torch.ones(3), 0)
+
+
+@given(st.sampled_from(NAMES), st.integers(2, 5), st.integers(1, 5), SEEDS)
+def test_the_excess_kurtosis_is_that_of_all_samples(name: str, n: int, m: int, seed: int) -> None:
+    assume(name != "without-replacement" or m < n)
+    values = 10 * torch.rand(n, generator=stream(seed), dtype=torch.float64) ** 3
+    law = enumerate_design(name, n, m)
+    weights = torch.tensor(list(law.values()), dtype=torch.float64)
+    deviations = torch.stack([values[list(sample)].mean() for sample in law]) - values.mean()
+    variance = float(deviations.square() @ weights)
+    assume(variance > 1e-6)
+    expected = float(deviations.pow(4) @ weights) / variance**2 - 3
+    assert float(DESIGNS[name].excess_kurtosis(values, m)) == pytest.approx(expected, rel=1e-7, abs=1e-7)

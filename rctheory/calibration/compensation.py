@@ -1,0 +1,235 @@
+"""Shrink a model layer by layer: choose units on calibration text, and refit what reads them.
+
+Two streams go through the layers side by side: the original's, and that of the model as shrunk so far. At every planned
+axis the units are chosen and the matrix that reads them is fitted by least squares, so that the shrunk stream comes
+back to the original one: each layer makes good for the error of those before it. No gradient of the model is needed.
+
+Tokens count by the inverse mean square of their stream, which is what the next norm makes of an error. Without that, a
+few first tokens whose stream is hundreds of times larger decide alone.
+Source: own; the sequential form is that of layer-wise reconstruction (arXiv 2301.00774 for weights).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rctheory.architectures.axes import Role
+from rctheory.architectures.layout import Layout
+from rctheory.calibration.elimination import refit, ridge
+from rctheory.calibration.layers import Chunk, LayeredModel, advance, silenced
+from rctheory.calibration.selection import Selection
+from rctheory.errors import UsageError
+
+RIDGE = 1e-3  # of the mean square of a unit
+TINY = 1e-12
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The matrix that alone reads an axis: `tensor`, and how many of its inputs g belong to one unit."""
+
+    tensor: str
+    group: int
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """The sample of one axis.
+
+    Args:
+        kept: source units that are kept, (m,) int64, ascending.
+        tensor: declared name of the matrix that reads them.
+        weights: that matrix for the kept units, inputs first: (m g, D).
+        error: mean square of what is missed relative to the stream, tokens weighed alike.
+    """
+
+    kept: Tensor
+    tensor: str
+    weights: Tensor
+    error: float
+
+
+def reader_of(layout: Layout, axis: str) -> Reader:
+    """Return what reads an axis instance.
+
+    Raises:
+        UsageError: several matrices read it, or units of another axis stand outside of it.
+    """
+    reading = [t for t in layout.touches(axis) if layout.tensors[t.tensor].sums(t.dimension)]
+    if len(reading) != 1 or reading[0].place:
+        found = f"axis {axis} of {layout.architecture}, which {len(reading)} matrices read"
+        raise UsageError(
+            found, "an axis that one matrix reads, such as ffn or group", "use a design without --calibrate"
+        )
+    nest = layout.tensors[reading[0].tensor].nests[reading[0].dimension]
+    group = 1
+    for instance in nest[1:]:
+        group *= instance.size
+    return Reader(reading[0].tensor, group)
+
+
+@torch.no_grad()
+def compensate(
+    model: LayeredModel,
+    windows: Tensor,
+    widths: Mapping[str, int],
+    select: Selection,
+    *,
+    strength: float = RIDGE,
+    report_progress: Report = lambda _done, _all: None,
+) -> dict[str, Refitted]:
+    """Sample axes of a model to smaller widths, and refit what reads them.
+
+    Args:
+        model: the source; its weights are not changed.
+        windows: calibration tokens, (N, T).
+        widths: how many units to keep, by axis instance.
+        select: chooses the units.
+        strength: of the ridge towards the trained weights.
+        report_progress: takes layers done and all layers.
+
+    Cost: for each layer and token two passes through the layer, and n^2 operations for the Gram matrix of n units.
+    Memory: two streams (N, T, D) and the hidden units of one layer beyond the model.
+
+    Raises:
+        UsageError: an axis that no single matrix reads, or a width that is not smaller.
+    """
+    plan = _by_layer(model.layout, widths)
+    original, shrunk = model.start(windows), model.start(windows)
+    found: dict[str, Refitted] = {}
+    for number in range(model.layout.layers):
+        readers, last = plan.get(number, {}), _last_writer(model.layout, number)
+        after = [model.run(number, chunk) for chunk in original]
+        early = {axis: reader for axis, reader in readers.items() if reader.tensor != last}
+        for axis, reader in early.items():
+            fit = _fit_inside(model, number, original, shrunk, reader)
+            found[axis] = fit.solve(widths[axis], select, strength)
+        with _replaced(model, [(found[axis], reader) for axis, reader in early.items()]):
+            ending = next((axis for axis in readers if axis not in early), None)
+            if ending is None:
+                streams = [model.run(number, chunk) for chunk in shrunk]
+            else:
+                fit, parts = _fit_at_end(model, number, after, shrunk, readers[ending])
+                found[ending] = fit.solve(widths[ending], select, strength)
+                streams = [_written(found[ending], readers[ending], *part) for part in parts]
+        advance(original, after)
+        advance(shrunk, streams)
+        report_progress(number + 1, model.layout.layers)
+    return found
+
+
+def _by_layer(layout: Layout, widths: Mapping[str, int]) -> dict[int, dict[str, Reader]]:
+    """Return by layer what reads each planned axis."""
+    plan: dict[int, dict[str, Reader]] = {}
+    for axis, m in widths.items():
+        reader, size = reader_of(layout, axis), layout.axes[axis].size
+        if not 1 <= m < size:
+            raise UsageError(f"{m} of {size} units of axis {axis}", "fewer", "calibration is for shrinking")
+        layer = layout.tensors[reader.tensor].layer
+        if layer is None or any(reader.tensor == other.tensor for other in plan.get(layer, {}).values()):
+            found = f"axis {axis} of {layout.architecture}, whose reader {reader.tensor} reads another planned axis"
+            raise UsageError(found, "one axis for each reading matrix", "shrink one axis after the other")
+        plan.setdefault(layer, {})[axis] = reader
+    return plan
+
+
+def _last_writer(layout: Layout, number: int) -> str:
+    """Return the matrix that ends a layer: the last one that writes the stream."""
+    writers = [
+        name
+        for name, tensor in layout.tensors.items()
+        if tensor.layer == number
+        and len(tensor.nests) > 1
+        and tensor.nests[1 - tensor.reads][-1].axis.role is Role.RESIDUAL
+    ]
+    return writers[-1]
+
+
+def _fit_inside(
+    model: LayeredModel, number: int, original: Sequence[Chunk], shrunk: Sequence[Chunk], reader: Reader
+) -> "_Fit":
+    """Collect for a matrix after which its layer goes on: what it writes is added to the stream that enters."""
+    module, prior = model.module_of(reader.tensor), model.weight(reader.tensor)
+    fit = _Fit(prior, reader)
+    for ours, theirs in zip(original, shrunk, strict=True):
+        wanted = model.run_until(number, ours, module) @ prior + ours.stream
+        fit.add(model.run_until(number, theirs, module), wanted - theirs.stream, wanted)
+    return fit
+
+
+def _fit_at_end(
+    model: LayeredModel, number: int, after: Sequence[Tensor], shrunk: Sequence[Chunk], reader: Reader
+) -> tuple["_Fit", list[tuple[Tensor, Tensor]]]:
+    """Collect for the matrix that ends its layer; return also what it reads, and what leaves the layer without it."""
+    module, prior = model.module_of(reader.tensor), model.weight(reader.tensor)
+    bias = getattr(module, "bias", None)
+    fit, parts = _Fit(prior, reader), []
+    for wanted, chunk in zip(after, shrunk, strict=True):
+        with silenced(module) as seen:
+            rest = model.run(number, chunk)
+        rest = rest if bias is None else rest + bias
+        fit.add(seen[0], wanted - rest, wanted)
+        parts.append((seen[0], rest))
+    return fit, parts
+
+
+def _written(refitted: Refitted, reader: Reader, hidden: Tensor, rest: Tensor) -> Tensor:
+    """Return the stream after the fitted matrix."""
+    return rest + hidden.index_select(-1, _columns(refitted.kept, reader)) @ refitted.weights.to(hidden)
+
+
+def _columns(kept: Tensor, reader: Reader) -> Tensor:
+    """Return the inputs of the reading matrix that belong to the kept units."""
+    return (kept[:, None] * reader.group + torch.arange(reader.group)).flatten()
+
+
+class _Fit:
+    """Gram matrix and cross products of one reading matrix, chunk by chunk."""
+
+    def __init__(self, prior: Tensor, reader: Reader) -> None:
+        """Start from nothing."""
+        columns, outputs = prior.shape
+        self._prior, self._reader = prior, reader
+        self._gram = torch.zeros(columns, columns, dtype=torch.float64)
+        self._cross = torch.zeros(columns, outputs, dtype=torch.float64)
+        self._square, self._tokens = 0.0, 0
+
+    def add(self, hidden: Tensor, outputs: Tensor, stream: Tensor) -> None:
+        """Add tokens: what is read, what is to be written, and the stream by which a token is weighed."""
+        weight = (stream.square().mean(dim=-1, keepdim=True) + TINY).rsqrt()
+        x, y = (hidden * weight).flatten(0, 1), (outputs * weight).flatten(0, 1)
+        self._gram += x.T @ x
+        self._cross += x.T @ y
+        self._square += float(y.square().sum(dtype=torch.float64))
+        self._tokens += len(x)
+
+    def solve(self, m: int, select: Selection, strength: float) -> Refitted:
+        """Choose the units and fit."""
+        gram, cross = ridge(self._gram, self._cross, self._prior, strength)
+        kept = select(gram, cross, self._prior.double(), m, self._reader.group)
+        columns = _columns(kept, self._reader)
+        weights = refit(gram, cross, columns)
+        fitted = self._gram.index_select(0, columns).index_select(1, columns)
+        missed = self._square - 2 * float((weights * self._cross[columns]).sum())
+        missed += float((weights * (fitted @ weights)).sum())
+        return Refitted(kept, self._reader.tensor, weights, missed / self._tokens / self._prior.shape[1])
+
+
+@contextmanager
+def _replaced(model: LayeredModel, fitted: Sequence[tuple[Refitted, Reader]]) -> Iterator[None]:
+    """Let the model read with fitted matrices: weights of units that are not kept are 0."""
+    before = []
+    try:
+        for refitted, reader in fitted:
+            weight = model.weight(reader.tensor)
+            before.append((weight, weight.clone()))
+            weight.zero_().index_copy_(0, _columns(refitted.kept, reader), refitted.weights.to(weight))
+        yield
+    finally:
+        for weight, values in before:
+            weight.copy_(values)
