@@ -166,7 +166,9 @@ def require_free(target: Path) -> None:
     Raises:
         CheckpointError: it exists; nothing is ever overwritten.
     """
-    if target.exists() or target.is_symlink():
+    with _told(target):
+        exists = target.is_symlink() or target.exists()
+    if exists:
         raise CheckpointError(f"target {target} exists", "a folder that does not", "remove it or choose another")
 
 

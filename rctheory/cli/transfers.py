@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rctheory.checkpoints.checkpoint import Checkpoint
     from rctheory.transfer.transfer_plan import TransferPlan
 
+MOST_DIGITS = 18  # of a width
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 
 
@@ -30,12 +31,16 @@ def transfer(
         list[str] | None, typer.Option("--set", metavar="AXIS=WIDTH", help="A new width, such as ffn=3072; repeat it.")
     ] = None,
     design: Annotated[
-        str, typer.Option(help="balanced (exact when it grows), iid, without-replacement, stratified, weighted.")
-    ] = "balanced",
+        str | None,
+        typer.Option(
+            help="balanced (exact when it grows), iid, without-replacement, stratified, weighted [default: balanced]."
+        ),
+    ] = None,
     noise: Annotated[
-        float, typer.Option(help="Symmetry-breaking noise that no output sees, relative to the weights.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
+        float | None,
+        typer.Option(help="Symmetry-breaking noise that no output sees, relative to the weights [default: 0]."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Root of every random number [default: 0].")] = None,
     plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Replay this plan, or the record of an earlier transfer.")
     ] = None,
@@ -55,7 +60,12 @@ def transfer(
     from rctheory.checkpoints.folder_writer import require_free
     from rctheory.checkpoints.sources import open_checkpoint
 
-    if undo and (changes or plan or save_plan or dtype or verify):
+    drawing = {"design": design, "noise": noise, "seed": seed}
+    options = {name: value for name, value in drawing.items() if value is not None}
+    others = bool(changes or plan or save_plan or dtype or verify is not None or options)
+    if legal and (target or undo or others):
+        raise UsageError("--legal with a transfer", "--legal SOURCE alone", "look first, then transfer")
+    if undo and others:
         raise UsageError("--undo with options of a new transfer", "--undo alone", "undo first, then transfer again")
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "choose one of these")
@@ -69,9 +79,11 @@ def transfer(
         elif undo:
             _undo(checkpoint, _require_target(target))
         else:
-            drawn = _plan(checkpoint, changes or [], plan, design=design, seed=seed, noise=noise)
+            drawn = _plan(checkpoint, changes or [], plan, options)
+            if verify is not None:
+                _require_text(checkpoint, verify)
             if save_plan is not None:
-                _save(drawn, save_plan)
+                _save(drawn, save_plan, target)
             if target is not None:
                 _apply(checkpoint, drawn, target, dtype, verify)
 
@@ -83,7 +95,9 @@ def _require_target(target: Path | None) -> Path:
     return target
 
 
-def _plan(checkpoint: "Checkpoint", changes: list[str], plan: Path | None, **options: Any) -> "TransferPlan":
+def _plan(
+    checkpoint: "Checkpoint", changes: list[str], plan: Path | None, options: dict[str, Any]
+) -> "TransferPlan":
     """Return the plan that was saved, or draw one."""
     from rctheory.transfer.importance import weight_importance
     from rctheory.transfer.transfer_plan import draw_transfer, load_plan
@@ -91,12 +105,16 @@ def _plan(checkpoint: "Checkpoint", changes: list[str], plan: Path | None, **opt
     layout = checkpoint.layout
 
     if plan is not None:
-        if changes:
-            raise UsageError("--plan together with --set", "one of them", "a plan holds its widths")
+        for name in (*(["set"] if changes else []), *options):
+            raise UsageError(f"--plan together with --{name}", "one of them", "a plan holds its widths and its units")
         return load_plan(plan)
     if not changes:
         raise UsageError("no new width", "--set AXIS=WIDTH or --plan FILE", "see --legal for what may change")
-    widths = dict(_change(text, layout) for text in changes)
+    read = [_change(text, layout) for text in changes]
+    widths = dict(read)
+    for name in widths:
+        if len({width for other, width in read if other == name}) > 1:
+            raise UsageError(f"--set {name} to several widths", "one", "name each axis once")
     return draw_transfer(layout, widths, importance=weight_importance(checkpoint), **options)
 
 
@@ -104,19 +122,41 @@ def _change(text: str, layout: "Layout") -> tuple[str, int]:
     """Read `axis=width`; the plural of an axis is understood."""
     name, _, width = text.partition("=")
     name = name.strip()
-    if not width.strip().isdecimal() or int(width) < 1:
-        raise UsageError(f"--set {text!r}", "AXIS=WIDTH with a whole number >= 1", "write it like ffn=3072")
-    return (name[:-1] if name not in layout.sizes and name.removesuffix("s") in layout.sizes else name), int(width)
+    digits = width.strip()
+    if not digits.isdecimal() or len(digits) > MOST_DIGITS or int(digits) < 1:
+        found = f"--set {text[:40]!r}"
+        raise UsageError(found, "AXIS=WIDTH with a whole number >= 1", "write it like ffn=3072")
+    return (name[:-1] if name not in layout.sizes and name.removesuffix("s") in layout.sizes else name), int(digits)
 
 
-def _save(plan: "TransferPlan", path: Path) -> None:
+def _require_text(checkpoint: "Checkpoint", text: str) -> None:
+    """Refuse what could not be verified afterwards, before any work."""
+    from rctheory.transfer.verification import require_text
+
+    require_text(checkpoint, _read(text))
+
+
+def _read(text: str) -> str:
+    """Return a text, or what is in the file of that name."""
+    is_file = os.path.isfile(text)  # a text is too long for a path, which pathlib calls an error
+    return Path(text).read_text(encoding="utf-8", errors="replace") if is_file else text
+
+
+def _save(plan: "TransferPlan", path: Path, target: Path | None) -> None:
     """Write a plan at once."""
     from rctheory.suite.codec import write_atomically
     from rctheory.suite.environment import prepare_folder
+    from rctheory.transfer.apply import RECORD
     from rctheory.transfer.transfer_plan import save_plan
 
+    if target is not None and target.absolute() in (path.absolute(), *path.absolute().parents):
+        raise UsageError(f"--save-plan {path} in TARGET", "a file elsewhere", f"the target holds the plan in {RECORD}")
     prepare_folder(path.parent)
-    write_atomically(path, save_plan(plan))
+    try:
+        write_atomically(path, save_plan(plan))
+    except OSError as error:
+        found = f"{path} cannot be written ({error.strerror})"
+        raise UsageError(found, "a file that can be written", "choose another one") from error
     typer.echo(f"plan: {path}")
 
 
@@ -140,9 +180,7 @@ def _verify(checkpoint: "Checkpoint", target: Path, plan: "TransferPlan", text: 
     """Run both models on a text."""
     from rctheory.transfer.verification import verify_transfer
 
-    is_file = os.path.isfile(text)  # a text is too long for a path, which pathlib calls an error
-    words = Path(text).read_text(encoding="utf-8", errors="replace") if is_file else text
-    found = verify_transfer(checkpoint, target, plan, words)
+    found = verify_transfer(checkpoint, target, plan, _read(text))
     typer.echo(
         f"{found.outputs} of {found.tokens} tokens differ by at most {found.difference:.3g}, "
         f"{found.relative:.2g} of their range"

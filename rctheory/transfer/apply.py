@@ -143,6 +143,10 @@ def require_config(checkpoint: Checkpoint) -> dict[str, Any]:
     if "rope_freqs.weight" in checkpoint.stored_names:
         found = f"{checkpoint.source} stores rotary frequencies of its own"
         raise CheckpointError(found, "them to follow from the configuration", "start from its Hugging Face folder")
+    if checkpoint.quantised:
+        found = f"{checkpoint.source}, which its configuration calls quantised by {checkpoint.quantised}"
+        remedy = "dequantise the checkpoint and remove quantization_config from config.json"
+        raise CheckpointError(found, "weights in a float dtype", remedy)
     return checkpoint.config
 
 

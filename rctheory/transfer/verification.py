@@ -83,6 +83,18 @@ def verify_transfer(checkpoint: Checkpoint, target: Path, plan: TransferPlan, te
     return Verification(ids.shape[1], difference, spread, source_loss, target_loss, outputs)
 
 
+def require_text(checkpoint: Checkpoint, text: str) -> None:
+    """Refuse a verification that must fail; raises like `verify_transfer`.
+
+    The tokenizer of a GGUF file is not looked at: it is converted when the target is written.
+    """
+    _transformers()
+    if not text.strip():
+        raise UsageError("an empty text", "at least 2 tokens", "give a longer text")
+    if checkpoint.path is not None and checkpoint.path.is_dir():
+        tokenize(checkpoint.path, text)
+
+
 def tokenize(folder: Path, text: str, most: int = TOKENS) -> Tensor:
     """Return the first tokens of a text, (1, T); raises like `verify_transfer`."""
     try:

@@ -97,6 +97,21 @@ def test_a_sample_says_that_the_function_changes(model: Path, tmp_path: Path, sh
         (["--plan", "missing.json", "--set", "ffn=70"], "--plan together with --set"),
         (["--undo"], "without rctheory_transfer.json"),
         (["--undo", "--set", "ffn=70"], "--undo with options of a new transfer"),
+        (["--undo", "--design", "iid"], "--undo with options of a new transfer"),
+        (["--legal"], "--legal with a transfer; expected --legal SOURCE alone"),
+        (["--set", "ffn=70", "--set", "ffn=80"], "--set ffn to several widths; expected one"),
+        (["--set", "group=3", "--set", "groups=4"], "--set group to several widths"),
+        (["--set", "ffn=" + "9" * 5000], "expected AXIS=WIDTH with a whole number >= 1"),
+        (["--set", "ffn=9999999999999"], "ffn = 9999999999999; expected at most 1048576"),
+        (["--set", "residual=30", "--set", "ffn=70"], "choose residual = 28 or 32"),
+        (["--plan", "missing.json", "--noise", "0.1"], "--plan together with --noise"),
+        (["--plan", "missing.json", "--design", "iid"], "--plan together with --design"),
+        (["--plan", "missing.json", "--seed", "1"], "--plan together with --seed"),
+        (["--set", "ffn=70", "--save-plan", "model"], "model cannot be written (Is a directory)"),
+        (["--set", "ffn=70", "--save-plan", "target"], "--save-plan target in TARGET; expected a file elsewhere"),
+        (["--set", "ffn=70", "--save-plan", "target/plan.json"], "in TARGET; expected a file elsewhere"),
+        (["--set", "ffn=70", "--verify", " "], "an empty text; expected at least 2 tokens"),
+        (["--set", "ffn=70", "--verify", "some words"], "model without a tokenizer that transformers can use"),
     ],
 )
 def test_bad_options(model: Path, refused: Callable[..., str], options: list[str], words: str) -> None:
@@ -158,6 +173,23 @@ def test_quantised_tensors(model: Path, refused: Callable[..., str]) -> None:
     assert "dequantise the checkpoint" in line
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_configuration_that_says_quantised(model: Path, refused: Callable[..., str], complete: bool) -> None:
+    """Whether its tensors look like others or not."""
+    (model / "config.json").write_text(json.dumps(CONFIG | {"quantization_config": {"quant_method": "gptq"}}))
+    if not complete:
+        state = load_file(model / "model.safetensors")
+        state["model.layers.1.mlp.up_proj.qweight"] = state.pop("model.layers.1.mlp.up_proj.weight").to(torch.int32)
+        save_file(state, model / "model.safetensors")
+    line = refused(model, "target", "--set", "ffn=70")
+    assert "quantised by gptq" in line
+    assert "dequantise the checkpoint" in line
+
+
+def test_a_name_that_is_too_long(model: Path, refused: Callable[..., str]) -> None:
+    assert "cannot be written (File name too long)" in refused(model, "a" * 300, "--set", "ffn=70")
+
+
 def damage(values: dict, what: str) -> dict:
     """Return a plan with one thing wrong."""
     axis = values["axes"]["layers.1.ffn"]
@@ -200,7 +232,7 @@ def test_a_malformed_plan(model: Path, shell: Callable, refused: Callable[..., s
     assert words in refused(model, "target", "--plan", "plan.json")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "\x00", "[" * 100_000])
 def test_a_plan_that_is_none(model: Path, refused: Callable[..., str], tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.json").write_text(text)
     assert "plan.json" in refused(model, "target", "--plan", "plan.json")
