@@ -69,10 +69,10 @@ def transfer(
         raise UsageError("--undo with options of a new transfer", "--undo alone", "undo first, then transfer again")
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "choose one of these")
-    if target is None and save_plan is None and not legal:
-        raise UsageError("no TARGET", "a folder to be made", "name it, or ask for --save-plan alone")
     if target is not None:
         require_free(target)
+    elif save_plan is None and not legal:
+        raise UsageError("no TARGET", "a folder to be made", "name it, or ask for --save-plan alone")
     with open_checkpoint(source) as checkpoint:
         if legal:
             _print_legal(checkpoint.layout)
@@ -80,12 +80,7 @@ def transfer(
             _undo(checkpoint, _require_target(target))
         else:
             drawn = _plan(checkpoint, changes or [], plan, options)
-            if verify is not None:
-                _require_text(checkpoint, verify)
-            if save_plan is not None:
-                _save(drawn, save_plan, target)
-            if target is not None:
-                _apply(checkpoint, drawn, target, dtype, verify)
+            _run(checkpoint, drawn, target, save_plan, dtype, verify)
 
 
 def _require_target(target: Path | None) -> Path:
@@ -95,9 +90,7 @@ def _require_target(target: Path | None) -> Path:
     return target
 
 
-def _plan(
-    checkpoint: "Checkpoint", changes: list[str], plan: Path | None, options: dict[str, Any]
-) -> "TransferPlan":
+def _plan(checkpoint: "Checkpoint", changes: list[str], plan: Path | None, options: dict[str, Any]) -> "TransferPlan":
     """Return the plan that was saved, or draw one."""
     from rctheory.transfer.importance import weight_importance
     from rctheory.transfer.transfer_plan import draw_transfer, load_plan
@@ -129,11 +122,23 @@ def _change(text: str, layout: "Layout") -> tuple[str, int]:
     return (name[:-1] if name not in layout.sizes and name.removesuffix("s") in layout.sizes else name), int(digits)
 
 
-def _require_text(checkpoint: "Checkpoint", text: str) -> None:
-    """Refuse what could not be verified afterwards, before any work."""
+def _run(
+    checkpoint: "Checkpoint",
+    plan: "TransferPlan",
+    target: Path | None,
+    save_plan: Path | None,
+    dtype: str | None,
+    text: str | None,
+) -> None:
+    """Save the plan, write the target and verify it, as far as each is asked for."""
     from rctheory.transfer.verification import require_text
 
-    require_text(checkpoint, _read(text))
+    if text is not None:
+        require_text(checkpoint, _read(text))
+    if save_plan is not None:
+        _save(plan, save_plan, target)
+    if target is not None:
+        _apply(checkpoint, plan, target, dtype, text)
 
 
 def _read(text: str) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,8 +25,12 @@ from rctheory.transfer.transfer_plan import TransferPlan
 RECORD = "rctheory_transfer.json"
 SUMMED = 1 << 20  # entries whose rounding is looked at together
 
-Make = Callable[[str, Tensor], Iterable[Tensor]]
-"""From a declared name and the tensor that was read under it to the tensor that is written, as blocks of rows."""
+
+class Make(Protocol):
+    """From a tensor that was read to the tensor that is written, as blocks of rows."""
+
+    def __call__(self, name: str, weights: Tensor, *, stored: torch.dtype) -> Iterable[Tensor]:
+        """Make it; name is the declared one, `stored` the dtype to which the blocks will be cast."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def write_folder(
     rounding = _Rounding()
     with FolderWriter(target, [*outputs, *buffers], shard_bytes) as writer:
         for group in groups:
-            made = _make(checkpoint, layout, group, make, shapes)
+            made = _make(checkpoint, layout, group, partial(make, stored=DTYPES[dtypes[group.stored[0]]]), shapes)
             for name in group.stored:
                 writer.write(name, rounding.seen(made.pop(name), DTYPES[dtypes[name]]))
             done += sum(output.n_bytes for output in outputs if output.name in group.stored)
@@ -210,7 +215,11 @@ def _groups(layout: Layout) -> Iterator[_Group]:
 
 
 def _make(
-    checkpoint: Checkpoint, layout: Layout, group: _Group, make: Make, shapes: Mapping[str, Sequence[int]]
+    checkpoint: Checkpoint,
+    layout: Layout,
+    group: _Group,
+    make: Callable[[str, Tensor], Iterable[Tensor]],
+    shapes: Mapping[str, Sequence[int]],
 ) -> dict[str, Iterable[Tensor]]:
     """Return the stored tensors of one group, as blocks of rows."""
     if len(group.declared) == len(group.stored) == 1:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rctheory import __version__
@@ -50,7 +51,7 @@ def undo_transfer(
     source = layout.found_in(checkpoint.stored_names) if checkpoint.naming is Naming.TRANSFORMERS else layout
     operator = plan.operator(source)
 
-    def join(name: str, weights: Tensor) -> list[Tensor]:
+    def join(name: str, weights: Tensor, *, stored: torch.dtype) -> list[Tensor]:
         return [operator.undo(name, weights)]
 
     back = replace(plan, sizes=plan.targets, targets=plan.sizes, axes={})

@@ -149,6 +149,34 @@ def test_undoing_gives_the_files_back(name: str, tmp_path: Path) -> None:
     assert configs[0] == configs[1]
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen3", "mixtral", "gpt2 untied", "gpt_neox", "bert untied"])
+def test_undoing_gives_half_precision_back(name: str, tmp_path: Path) -> None:
+    """Thirds of a bfloat16 are no bfloat16: the last copy makes up for the others after they were rounded."""
+    family = FAMILIES[name]
+    save(build(family.model, family.small), tmp_path / "source", torch.bfloat16)
+    with open_checkpoint(tmp_path / "source") as checkpoint:
+        apply_transfer(checkpoint, draw_transfer(checkpoint.layout, tiled(checkpoint.layout, 3)), tmp_path / "target")
+    with open_checkpoint(tmp_path / "target") as checkpoint:
+        undo_transfer(checkpoint, tmp_path / "back")
+    source, back = tensors_in(tmp_path / "source"), tensors_in(tmp_path / "back")
+    assert all(torch.equal(back[key], tensor) for key, tensor in source.items())
+    assert {tensor.dtype for tensor in back.values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("name", ["llama 3.1 tied", "gpt2", "bert"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_norm_before_a_tied_head_comes_back(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Its copies count by their sum alone, so that the last one can make up for two rounded thirds."""
+    family = FAMILIES[name]
+    save(build(family.model, family.small), tmp_path / "source", dtype)
+    with open_checkpoint(tmp_path / "source") as checkpoint:
+        apply_transfer(checkpoint, draw_transfer(checkpoint.layout, tiled(checkpoint.layout, 3)), tmp_path / "target")
+    with open_checkpoint(tmp_path / "target") as checkpoint:
+        undo_transfer(checkpoint, tmp_path / "back")
+    source, back = tensors_in(tmp_path / "source"), tensors_in(tmp_path / "back")
+    assert all(torch.equal(back[key], tensor) for key, tensor in source.items())
+
+
 def test_a_shrunk_model_loads(tmp_path: Path) -> None:
     target = transferred("llama", tmp_path, changes={"ffn": 6, "group": 1})
     assert json.loads((target / "config.json").read_text())["num_attention_heads"] == 2
