@@ -115,7 +115,13 @@ class Checkpoint:
 
     def tensor(self, name: str) -> Tensor:
         """Return one whole tensor in float32; raises like `blocks`."""
-        return torch.cat(list(self.blocks(name)))
+        whole, filled = torch.empty(0), 0
+        for block in self.blocks(name):
+            if not filled:
+                whole = torch.empty(self.layout.tensors[name].shape)
+            whole[filled : filled + len(block)] = block  # filled as it is read: no second copy of a large tensor
+            filled += len(block)
+        return whole
 
     def buffer(self, name: str) -> Tensor:
         """Return one stored tensor that carries no weights, in float32; `buffers` says which there are.

@@ -19,6 +19,7 @@ from rctheory.checkpoints.folder_writer import DTYPES, SHARD_BYTES, FolderWriter
 from rctheory.checkpoints.pieces import scatter
 from rctheory.checkpoints.store import StoredTensor
 from rctheory.errors import CheckpointError, UsageError
+from rctheory.numerics import single_threaded_kernels
 from rctheory.transfer.companions import write_companions
 from rctheory.transfer.transfer_plan import TransferPlan
 
@@ -123,7 +124,7 @@ def write_folder(
     buffers = [OutputTensor(name, stored.shape, stored.dtype) for name, stored in _kept_buffers(checkpoint)]
     total, done = sum(output.n_bytes for output in outputs), 0
     rounding = _Rounding()
-    with FolderWriter(target, [*outputs, *buffers], shard_bytes) as writer:
+    with single_threaded_kernels(), FolderWriter(target, [*outputs, *buffers], shard_bytes) as writer:
         for group in groups:
             made = _make(checkpoint, layout, group, partial(make, stored=DTYPES[dtypes[group.stored[0]]]), shapes)
             for name in group.stored:
