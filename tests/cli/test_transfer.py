@@ -2,6 +2,7 @@
 
 import errno
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +146,17 @@ def test_a_disk_that_is_full_half_way(model: Path, refused: Callable[..., str], 
     line = refused(model, "target", "--set", "ffn=70")
     assert "target cannot be written (No space left on device)" in line
     assert "free some space" in line
+
+
+def test_a_file_that_may_not_grow(model: Path, refused: Callable[..., str]) -> None:
+    """The system itself refuses a write half-way, in the thread that writes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        line = refused(model, "target", "--set", "ffn=70")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "target cannot be written (File too large)" in line
 
 
 def test_a_disk_that_is_too_small(model: Path, refused: Callable[..., str], monkeypatch) -> None:

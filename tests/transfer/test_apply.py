@@ -11,7 +11,7 @@ from torch import nn
 from rctheory.architectures.registry import layout_of
 from rctheory.checkpoints.sources import open_checkpoint
 from rctheory.errors import CheckpointError, ShapeError
-from rctheory.transfer.apply import RECORD, apply_transfer
+from rctheory.transfer.apply import RECORD, apply_transfer, write_folder
 from rctheory.transfer.transfer_plan import draw_transfer, load_plan, save_plan
 from rctheory.transfer.undoing import undo_transfer
 from tests.architectures.models import FAMILIES, build, load, logits, save, tiny_model
@@ -175,6 +175,22 @@ def test_the_norm_before_a_tied_head_comes_back(name: str, dtype: torch.dtype, t
         undo_transfer(checkpoint, tmp_path / "back")
     source, back = tensors_in(tmp_path / "source"), tensors_in(tmp_path / "back")
     assert all(torch.equal(back[key], tensor) for key, tensor in source.items())
+
+
+def test_kernels_compute_on_one_thread_while_files_are_written(tmp_path: Path) -> None:
+    """More threads would wait for the one that writes, and for whatever else runs."""
+    threads = []
+
+    def make(_name: str, weights: torch.Tensor, *, stored: torch.dtype) -> list[torch.Tensor]:
+        threads.append((torch.get_num_threads(), stored))
+        return [weights]
+
+    save(tiny_model("llama"), tmp_path / "source")
+    before = torch.get_num_threads()
+    with open_checkpoint(tmp_path / "source") as checkpoint:
+        write_folder(checkpoint, checkpoint.config, make, tmp_path / "target", {}, dtype="BF16")
+    assert set(threads) == {(1, torch.bfloat16)}
+    assert torch.get_num_threads() == before
 
 
 def test_a_shrunk_model_loads(tmp_path: Path) -> None:
