@@ -6,13 +6,15 @@ import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from rctheory.checkpoints import folder_writer
-from tests.checkpoints.folders import CONFIG, save_folder, tiny_weights
+from tests.checkpoints.folders import CONFIG, save_folder, save_gguf, tiny_weights
 
 
 @pytest.fixture
@@ -146,6 +148,32 @@ def test_a_disk_that_is_full_half_way(model: Path, refused: Callable[..., str], 
     line = refused(model, "target", "--set", "ffn=70")
     assert "target cannot be written (No space left on device)" in line
     assert "free some space" in line
+
+
+@pytest.fixture
+def quantised(tmp_path: Path) -> Path:
+    """Return a GGUF file of a small Llama, without a tokenizer."""
+    return save_gguf(tmp_path / "model.gguf", tiny_weights())
+
+
+def test_a_disk_that_is_full_when_the_tokenizer_comes(
+    quantised: Path, refused: Callable[..., str], monkeypatch
+) -> None:
+    """The library raises no narrower class than Exception."""
+
+    def save_pretrained(_folder: str) -> None:
+        raise Exception("No space left on device (os error 28)")
+
+    found = SimpleNamespace(save_pretrained=save_pretrained)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: found)
+    line = refused(quantised, "target", "--set", "ffn=70")
+    assert "the tokenizer cannot be written (No space left on device (os error 28))" in line
+
+
+def test_a_tokenizer_that_cannot_be_converted_is_said(quantised: Path, shell: Callable) -> None:
+    code, out, err = shell("transfer", quantised, "target", "--set", "ffn=70")
+    assert code == 0, err
+    assert "The tokenizer was left in model.gguf: transformers cannot convert it" in out
 
 
 def test_a_file_that_may_not_grow(model: Path, refused: Callable[..., str]) -> None:
