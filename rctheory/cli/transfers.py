@@ -201,6 +201,8 @@ def _undo(checkpoint: "Checkpoint", target: Path) -> None:
     with _bar() as tell:
         written = undo_transfer(checkpoint, target, report_progress=tell)
     typer.echo(f"{written.target}: {written.parameters / 1e6:.1f} million weights, {written.n_bytes / 1e6:.0f} MB")
+    for remark in written.remarks:
+        typer.echo(remark)
 
 
 def _print_plan(plan: "TransferPlan") -> None:

@@ -51,6 +51,7 @@ def test_a_transfer_says_what_it_did(model: Path, tmp_path: Path, shell: Callabl
     assert (tmp_path / "again/model.safetensors").read_bytes() == (target / "model.safetensors").read_bytes()
     code, out, err = shell("transfer", target, tmp_path / "back", "--undo")
     assert (code, err) == (0, "")
+    assert "Every weight is back, bit by bit" in out
     source, back = load_file(model / "model.safetensors"), load_file(tmp_path / "back" / "model.safetensors")
     assert all(torch.equal(back[name], tensor) for name, tensor in source.items())
 

@@ -177,6 +177,22 @@ def test_the_norm_before_a_tied_head_comes_back(name: str, dtype: torch.dtype, t
     assert all(torch.equal(back[key], tensor) for key, tensor in source.items())
 
 
+@pytest.mark.parametrize("name", ["llama", "llama 3.1 tied", "gemma", "gpt2", "bert", "qwen3"])
+@pytest.mark.parametrize("factor", [2, 3, "parts", "noise"])
+def test_undoing_says_whether_every_bit_is_back(name: str, factor: int | str, tmp_path: Path) -> None:
+    """It says so only where it is so, and never where it was scaled or noisy."""
+    save(tiny_model(name), tmp_path / "source")
+    with open_checkpoint(tmp_path / "source") as checkpoint:
+        changes = GROWN[name] if factor == "parts" else tiled(checkpoint.layout, 2 if factor == "noise" else factor)
+        plan = draw_transfer(checkpoint.layout, changes, seed=5, noise=0.1 if factor == "noise" else 0.0)
+        apply_transfer(checkpoint, plan, tmp_path / "target")
+    with open_checkpoint(tmp_path / "target") as checkpoint:
+        remark = undo_transfer(checkpoint, tmp_path / "back").remarks[-1]
+    source, back = tensors_in(tmp_path / "source"), tensors_in(tmp_path / "back")
+    same = all(torch.equal(back[key], tensor) for key, tensor in source.items())
+    assert ("Every weight is back" in remark) == same, remark
+
+
 def test_kernels_compute_on_one_thread_while_files_are_written(tmp_path: Path) -> None:
     """More threads would wait for the one that writes, and for whatever else runs."""
     threads = []
