@@ -1,6 +1,7 @@
 """`rctheory transfer`: move the weights of a model to other widths, without training."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -248,7 +249,10 @@ def _ranges(values: list[int]) -> str:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that shows the bytes written as a bar on stderr; it says nothing where that is no terminal."""
+    """Yield a function that shows the bytes written as a bar on stderr; it says nothing where that is no terminal.
+
+    Meanwhile the signal with which a scheduler ends a job interrupts like the keyboard: nothing half-written stays.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
@@ -260,4 +264,8 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         def tell(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        yield tell
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            yield tell
+        finally:
+            signal.signal(signal.SIGTERM, before)
