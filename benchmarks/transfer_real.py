@@ -2,11 +2,12 @@
 
 Run: `python benchmarks/transfer_real.py [--tokens 1024] [--new 64] [--folder DIR] [--only NAME]`. The Llama model is
 widened to twice its residual stream, groups and feed-forward units, and by legal parts of them; the BERT model to twice
-its stream and feed-forward units. For each transfer one JSON object is printed: largest difference of the logits (of
-BERT: hidden states) over a text, in float32 and as a part of their range; losses; whether greedy continuations agree,
-and from which token not; the largest difference between decoding token by token with the cache of keys and values and
-one full pass; and what rounding to bfloat16 does to either, apart. `transformers` must load every folder with no
-weight missing, unexpected or of another shape, or the run stops.
+its stream and feed-forward units, and to three times its stream (its norms take means and allow multiples alone) with a
+part more feed-forward units, on at most 512 tokens. For each transfer one JSON object is printed: largest difference of
+the logits (of BERT: hidden states) over a text, in float32 and as a part of their range; losses; whether greedy
+continuations agree, and from which token not; the largest difference between decoding token by token with the cache of
+keys and values and one full pass; and what rounding to bfloat16 does to either, apart. `transformers` must load every
+folder with no weight missing, unexpected or of another shape, or the run stops.
 """
 
 import argparse
@@ -29,6 +30,7 @@ CASES = {
     "smollm2 x2": ("smollm2", {"residual": 1152, "group": 6, "ffn": 3072}),
     "smollm2 by parts": ("smollm2", {"residual": 960, "group": 5, "ffn": 2000}),
     "minilm x2": ("minilm", {"residual": 768, "ffn": 3072}),
+    "minilm by parts": ("minilm", {"residual": 1152, "ffn": 2000}),
 }
 
 

@@ -7,6 +7,7 @@ so the lattice of legal widths is read off the same equations that read and writ
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -15,7 +16,7 @@ from rctheory.architectures.configs import REMEDY, read_whole
 from rctheory.errors import CheckpointError, ShapeError
 
 Sizes = Mapping[str, int]
-SEARCHED = 4  # legal widths are looked for up to so many times the wanted one
+MOST_UNITS = 1 << 20  # of an axis that is resized: more than any model has, and a plan lists them one by one
 
 
 @dataclass(frozen=True)
@@ -102,17 +103,39 @@ class Widths:
                 growing = ", ".join(axis.name for axis in axes.values() if axis.averaged)
                 raise ShapeError(f"a new width of axis {name!r}", f"one of {growing}", "name an axis that may grow")
         resized = self._follow(sizes, changes)
+        for name, size in resized.items():
+            if size > MOST_UNITS and size != sizes[name]:
+                raise ShapeError(f"{name} = {size}", f"at most {MOST_UNITS}", "choose a smaller width")
         found = next(self._objections(resized), None)
         if found is None:
             return resized
-        near = {name: self.nearest(sizes, name, size) for name, size in changes.items()} if len(changes) == 1 else {}
-        hint = "; ".join(f"{name} = {' or '.join(map(str, legal))}" for name, legal in near.items() if legal)
+        near = {name: self.nearest(sizes, name, size, changes) for name, size in changes.items()}
+        hint = ", or ".join(f"{name} = {' or '.join(map(str, legal))}" for name, legal in near.items() if legal)
         raise ShapeError(*found, f"choose {hint}" if hint else "choose legal widths together")
 
-    def nearest(self, sizes: Sizes, axis: str, wanted: int) -> list[int]:
-        """Return the largest legal size below a wanted one and the smallest above, where there are such."""
-        legal = [n for n in range(1, SEARCHED * wanted + 1) if self._is_legal(sizes, {axis: n})]
-        return [*[n for n in legal if n <= wanted][-1:], *[n for n in legal if n > wanted][:1]]
+    def nearest(self, sizes: Sizes, axis: str, wanted: int, changes: Sizes | None = None) -> list[int]:
+        """Return the largest legal size up to a wanted one and the smallest above, where there are such.
+
+        Legal sizes are multiples or divisors of entries, so that none is further away from its neighbour, or from
+        zero, than the largest entry: further than that nothing is looked for.
+
+        Args:
+            sizes: size of each axis.
+            axis: an averaged axis.
+            wanted: size of it that is not legal.
+            changes: new sizes of others, which stay.
+        """
+        others = {name: size for name, size in (changes or {}).items() if name != axis}
+        moved = self._follow(sizes, others)
+        grown = [axes for _, axes in self.equations if any(a.averaged for a in axes)]
+        reach = 2 * max((prod(moved[a.name] for a in axes) for axes in grown), default=1)
+        low = max(wanted - reach, 0)
+        below = chain(range(wanted, low, -1), range(min(low, reach), 0, -1))
+        found = (
+            next((n for n in candidates if self._is_legal(sizes, {**others, axis: n})), None)
+            for candidates in (below, range(wanted + 1, wanted + reach + 1))
+        )
+        return [n for n in found if n is not None]
 
     def legal(self, sizes: Sizes, axis: str, most: int) -> list[int]:
         """Return all legal sizes of one averaged axis up to `most`; axes that share an entry with it follow."""

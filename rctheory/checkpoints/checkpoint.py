@@ -56,7 +56,9 @@ class Checkpoint:
         try:
             self.layout.require_stored({name: tensor.shape for name, tensor in stored.items()}, naming)
         except ShapeError as error:
-            raise CheckpointError(f"{source}: {error.found}", error.expected, error.remedy) from error
+            remedy = "dequantise the checkpoint" if self.quantised else error.remedy
+            found = f"{source}{f', quantised by {self.quantised}' if self.quantised else ''}: {error.found}"
+            raise CheckpointError(found, error.expected, remedy) from error
         self._places = {name: self.layout.place(name, naming) for name in self.layout.tensors}
         for stored_name in dict.fromkeys(name for place in self._places.values() for name in place.names):
             store.require_readable(stored_name)
@@ -72,6 +74,12 @@ class Checkpoint:
         self.tensors: dict[str, StoredTensor] = {
             name: _part(stored[self._places[name].names[0]], tensor) for name, tensor in self.layout.tensors.items()
         }
+
+    @property
+    def quantised(self) -> str:
+        """Return the method by which the configuration says that the weights are quantised; empty where it does not."""
+        said = self.config.get("quantization_config")
+        return str(said.get("quant_method", "some method") if isinstance(said, dict) else said) if said else ""
 
     def __enter__(self) -> "Checkpoint":
         """Return itself."""
@@ -107,7 +115,13 @@ class Checkpoint:
 
     def tensor(self, name: str) -> Tensor:
         """Return one whole tensor in float32; raises like `blocks`."""
-        return torch.cat(list(self.blocks(name)))
+        whole, filled = torch.empty(0), 0
+        for block in self.blocks(name):
+            if not filled:
+                whole = torch.empty(self.layout.tensors[name].shape)
+            whole[filled : filled + len(block)] = block  # filled as it is read: no second copy of a large tensor
+            filled += len(block)
+        return whole
 
     def buffer(self, name: str) -> Tensor:
         """Return one stored tensor that carries no weights, in float32; `buffers` says which there are.

@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -97,7 +98,7 @@ class FolderWriter:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
     def write(self, name: str, blocks: Iterable[Tensor]) -> None:
-        """Append one tensor, given as blocks of whole rows; values are cast to its dtype.
+        """Append one tensor, given as blocks of whole rows, which must stay as they are; values are cast to its dtype.
 
         Raises:
             ShapeError: a tensor that was not announced or comes out of turn, or blocks that do not fill its shape.
@@ -110,12 +111,19 @@ class FolderWriter:
             if self._open != shard:
                 file.write(_header([self._tensors[n] for n in self._shards[shard]]))
                 self._open = shard
-            for block in blocks:
-                if tuple(block.shape[1:]) != tensor.shape[1:]:
-                    found = f"a block of shape {tuple(block.shape)} of tensor {name}"
-                    raise ShapeError(found, f"rows of {tensor.shape}", "write whole rows")
-                rows += len(block)
-                file.write(_bytes_of(block, DTYPES[tensor.dtype]))
+            with ThreadPoolExecutor(1) as pool:  # one block is written while the next one is made
+                waiting: Future[int] | None = None
+                for block in blocks:
+                    if tuple(block.shape[1:]) != tensor.shape[1:]:
+                        found = f"a block of shape {tuple(block.shape)} of tensor {name}"
+                        raise ShapeError(found, f"rows of {tensor.shape}", "write whole rows")
+                    rows += len(block)
+                    data = _bytes_of(block, DTYPES[tensor.dtype])
+                    if waiting is not None:
+                        waiting.result()
+                    waiting = pool.submit(file.write, data)
+                if waiting is not None:
+                    waiting.result()
         if rows != tensor.shape[0]:
             raise ShapeError(f"{rows} rows of tensor {name}", f"{tensor.shape[0]}", "write every row")
         self._written.add(name)
@@ -166,7 +174,9 @@ def require_free(target: Path) -> None:
     Raises:
         CheckpointError: it exists; nothing is ever overwritten.
     """
-    if target.exists() or target.is_symlink():
+    with _told(target):
+        exists = target.is_symlink() or target.exists()
+    if exists:
         raise CheckpointError(f"target {target} exists", "a folder that does not", "remove it or choose another")
 
 

@@ -1,6 +1,7 @@
 """`rctheory transfer`: move the weights of a model to other widths, without training."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rctheory.checkpoints.checkpoint import Checkpoint
     from rctheory.transfer.transfer_plan import TransferPlan
 
+MOST_DIGITS = 18  # of a width
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 
 
@@ -30,12 +32,16 @@ def transfer(
         list[str] | None, typer.Option("--set", metavar="AXIS=WIDTH", help="A new width, such as ffn=3072; repeat it.")
     ] = None,
     design: Annotated[
-        str, typer.Option(help="balanced (exact when it grows), iid, without-replacement, stratified, weighted.")
-    ] = "balanced",
+        str | None,
+        typer.Option(
+            help="balanced (exact when it grows), iid, without-replacement, stratified, weighted [default: balanced]."
+        ),
+    ] = None,
     noise: Annotated[
-        float, typer.Option(help="Symmetry-breaking noise that no output sees, relative to the weights.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
+        float | None,
+        typer.Option(help="Symmetry-breaking noise that no output sees, relative to the weights [default: 0]."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Root of every random number [default: 0].")] = None,
     plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Replay this plan, or the record of an earlier transfer.")
     ] = None,
@@ -55,25 +61,27 @@ def transfer(
     from rctheory.checkpoints.folder_writer import require_free
     from rctheory.checkpoints.sources import open_checkpoint
 
-    if undo and (changes or plan or save_plan or dtype or verify):
+    drawing = {"design": design, "noise": noise, "seed": seed}
+    options = {name: value for name, value in drawing.items() if value is not None}
+    others = bool(changes or plan or save_plan or dtype or verify is not None or options)
+    if legal and (target or undo or others):
+        raise UsageError("--legal with a transfer", "--legal SOURCE alone", "look first, then transfer")
+    if undo and others:
         raise UsageError("--undo with options of a new transfer", "--undo alone", "undo first, then transfer again")
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "choose one of these")
-    if target is None and save_plan is None and not legal:
-        raise UsageError("no TARGET", "a folder to be made", "name it, or ask for --save-plan alone")
     if target is not None:
         require_free(target)
+    elif save_plan is None and not legal:
+        raise UsageError("no TARGET", "a folder to be made", "name it, or ask for --save-plan alone")
     with open_checkpoint(source) as checkpoint:
         if legal:
             _print_legal(checkpoint.layout)
         elif undo:
             _undo(checkpoint, _require_target(target))
         else:
-            drawn = _plan(checkpoint, changes or [], plan, design=design, seed=seed, noise=noise)
-            if save_plan is not None:
-                _save(drawn, save_plan)
-            if target is not None:
-                _apply(checkpoint, drawn, target, dtype, verify)
+            drawn = _plan(checkpoint, changes or [], plan, options)
+            _run(checkpoint, drawn, target, save_plan, dtype, verify)
 
 
 def _require_target(target: Path | None) -> Path:
@@ -83,7 +91,7 @@ def _require_target(target: Path | None) -> Path:
     return target
 
 
-def _plan(checkpoint: "Checkpoint", changes: list[str], plan: Path | None, **options: Any) -> "TransferPlan":
+def _plan(checkpoint: "Checkpoint", changes: list[str], plan: Path | None, options: dict[str, Any]) -> "TransferPlan":
     """Return the plan that was saved, or draw one."""
     from rctheory.transfer.importance import weight_importance
     from rctheory.transfer.transfer_plan import draw_transfer, load_plan
@@ -91,12 +99,16 @@ def _plan(checkpoint: "Checkpoint", changes: list[str], plan: Path | None, **opt
     layout = checkpoint.layout
 
     if plan is not None:
-        if changes:
-            raise UsageError("--plan together with --set", "one of them", "a plan holds its widths")
+        for name in (*(["set"] if changes else []), *options):
+            raise UsageError(f"--plan together with --{name}", "one of them", "a plan holds its widths and its units")
         return load_plan(plan)
     if not changes:
         raise UsageError("no new width", "--set AXIS=WIDTH or --plan FILE", "see --legal for what may change")
-    widths = dict(_change(text, layout) for text in changes)
+    read = [_change(text, layout) for text in changes]
+    widths = dict(read)
+    for name in widths:
+        if len({width for other, width in read if other == name}) > 1:
+            raise UsageError(f"--set {name} to several widths", "one", "name each axis once")
     return draw_transfer(layout, widths, importance=weight_importance(checkpoint), **options)
 
 
@@ -104,19 +116,53 @@ def _change(text: str, layout: "Layout") -> tuple[str, int]:
     """Read `axis=width`; the plural of an axis is understood."""
     name, _, width = text.partition("=")
     name = name.strip()
-    if not width.strip().isdecimal() or int(width) < 1:
-        raise UsageError(f"--set {text!r}", "AXIS=WIDTH with a whole number >= 1", "write it like ffn=3072")
-    return (name[:-1] if name not in layout.sizes and name.removesuffix("s") in layout.sizes else name), int(width)
+    digits = width.strip()
+    if not digits.isdecimal() or len(digits) > MOST_DIGITS or int(digits) < 1:
+        found = f"--set {text[:40]!r}"
+        raise UsageError(found, "AXIS=WIDTH with a whole number >= 1", "write it like ffn=3072")
+    return (name[:-1] if name not in layout.sizes and name.removesuffix("s") in layout.sizes else name), int(digits)
 
 
-def _save(plan: "TransferPlan", path: Path) -> None:
+def _run(
+    checkpoint: "Checkpoint",
+    plan: "TransferPlan",
+    target: Path | None,
+    save_plan: Path | None,
+    dtype: str | None,
+    text: str | None,
+) -> None:
+    """Save the plan, write the target and verify it, as far as each is asked for."""
+    from rctheory.transfer.verification import require_text
+
+    if text is not None:
+        require_text(checkpoint, _read(text))
+    if save_plan is not None:
+        _save(plan, save_plan, target)
+    if target is not None:
+        _apply(checkpoint, plan, target, dtype, text)
+
+
+def _read(text: str) -> str:
+    """Return a text, or what is in the file of that name."""
+    is_file = os.path.isfile(text)  # a text is too long for a path, which pathlib calls an error
+    return Path(text).read_text(encoding="utf-8", errors="replace") if is_file else text
+
+
+def _save(plan: "TransferPlan", path: Path, target: Path | None) -> None:
     """Write a plan at once."""
     from rctheory.suite.codec import write_atomically
     from rctheory.suite.environment import prepare_folder
+    from rctheory.transfer.apply import RECORD
     from rctheory.transfer.transfer_plan import save_plan
 
+    if target is not None and target.absolute() in (path.absolute(), *path.absolute().parents):
+        raise UsageError(f"--save-plan {path} in TARGET", "a file elsewhere", f"the target holds the plan in {RECORD}")
     prepare_folder(path.parent)
-    write_atomically(path, save_plan(plan))
+    try:
+        write_atomically(path, save_plan(plan))
+    except OSError as error:
+        found = f"{path} cannot be written ({error.strerror})"
+        raise UsageError(found, "a file that can be written", "choose another one") from error
     typer.echo(f"plan: {path}")
 
 
@@ -140,9 +186,7 @@ def _verify(checkpoint: "Checkpoint", target: Path, plan: "TransferPlan", text: 
     """Run both models on a text."""
     from rctheory.transfer.verification import verify_transfer
 
-    is_file = os.path.isfile(text)  # a text is too long for a path, which pathlib calls an error
-    words = Path(text).read_text(encoding="utf-8", errors="replace") if is_file else text
-    found = verify_transfer(checkpoint, target, plan, words)
+    found = verify_transfer(checkpoint, target, plan, _read(text))
     typer.echo(
         f"{found.outputs} of {found.tokens} tokens differ by at most {found.difference:.3g}, "
         f"{found.relative:.2g} of their range"
@@ -158,6 +202,8 @@ def _undo(checkpoint: "Checkpoint", target: Path) -> None:
     with _bar() as tell:
         written = undo_transfer(checkpoint, target, report_progress=tell)
     typer.echo(f"{written.target}: {written.parameters / 1e6:.1f} million weights, {written.n_bytes / 1e6:.0f} MB")
+    for remark in written.remarks:
+        typer.echo(remark)
 
 
 def _print_plan(plan: "TransferPlan") -> None:
@@ -203,7 +249,10 @@ def _ranges(values: list[int]) -> str:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that shows the bytes written as a bar on stderr; it says nothing where that is no terminal."""
+    """Yield a function that shows the bytes written as a bar on stderr; it says nothing where that is no terminal.
+
+    Meanwhile the signal with which a scheduler ends a job interrupts like the keyboard: nothing half-written stays.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
@@ -215,4 +264,8 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         def tell(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        yield tell
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            yield tell
+        finally:
+            signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,8 @@
 """Write a declaration and its contract test, from a proposal or as an example to be changed."""
 
 import re
+import sys
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from rctheory.errors import UsageError
 
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon")
 
+IMPORTED_MODULES = ("torch", "rctheory", "pytest", "transformers", "numpy")
 IMPORTED = ("Architecture", "Axis", "Layout", "Norm", "NormKind", "Role", "Scope", "TensorSpec", "Widths")
 
 
@@ -28,8 +31,7 @@ def write_architecture(name: str, out: Path, folder: Path | None = None) -> tupl
         UsageError: a name that is none, or files that exist.
         CheckpointError: a folder from which nothing can be proposed.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise UsageError(f"name {name!r}", "lower-case letters, digits and _", "name it like my_model")
+    _require_name(name)
     files = [out / f"{name}.py", out / f"test_{name}.py"]
     for file in files:
         if file.exists():
@@ -39,11 +41,28 @@ def write_architecture(name: str, out: Path, folder: Path | None = None) -> tupl
     else:
         proposal = propose(folder)
         texts, open_questions = [declaration(name, proposal), contract_test(name, proposal)], proposal.undecided
-    out.mkdir(parents=True, exist_ok=True)
-    for file, text in zip(files, texts, strict=True):
-        with file.open("x", encoding="utf-8") as stream:
-            stream.write(text)
+    written: list[Path] = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for file, text in zip(files, texts, strict=True):
+            with file.open("x", encoding="utf-8") as stream:
+                written.append(file)
+                stream.write(text)
+    except OSError as error:
+        for file in written:
+            file.unlink(missing_ok=True)
+        found = f"{out} cannot be written ({error.strerror})"
+        raise UsageError(found, "a folder that can be written", "choose another one with --out") from error
     return files, open_questions
+
+
+def _require_name(name: str) -> None:
+    """Refuse a name that the contract test could not import."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or iskeyword(name):
+        want = "lower-case letters, digits and _, no word of Python"
+        raise UsageError(f"name {name!r}", want, "name it like my_model")
+    if name in sys.stdlib_module_names or name in IMPORTED_MODULES:
+        raise UsageError(f"name {name!r}", "one that no module has", "name it like my_model")
 
 
 def declaration(name: str, proposal: Proposal) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,14 +19,19 @@ from rctheory.checkpoints.folder_writer import DTYPES, SHARD_BYTES, FolderWriter
 from rctheory.checkpoints.pieces import scatter
 from rctheory.checkpoints.store import StoredTensor
 from rctheory.errors import CheckpointError, UsageError
+from rctheory.numerics import single_threaded_kernels
 from rctheory.transfer.companions import write_companions
 from rctheory.transfer.transfer_plan import TransferPlan
 
 RECORD = "rctheory_transfer.json"
 SUMMED = 1 << 20  # entries whose rounding is looked at together
 
-Make = Callable[[str, Tensor], Iterable[Tensor]]
-"""From a declared name and the tensor that was read under it to the tensor that is written, as blocks of rows."""
+
+class Make(Protocol):
+    """From a tensor that was read to the tensor that is written, as blocks of rows."""
+
+    def __call__(self, name: str, weights: Tensor, *, stored: torch.dtype) -> Iterable[Tensor]:
+        """Make it; name is the declared one, `stored` the dtype to which the blocks will be cast."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +124,9 @@ def write_folder(
     buffers = [OutputTensor(name, stored.shape, stored.dtype) for name, stored in _kept_buffers(checkpoint)]
     total, done = sum(output.n_bytes for output in outputs), 0
     rounding = _Rounding()
-    with FolderWriter(target, [*outputs, *buffers], shard_bytes) as writer:
+    with single_threaded_kernels(), FolderWriter(target, [*outputs, *buffers], shard_bytes) as writer:
         for group in groups:
-            made = _make(checkpoint, layout, group, make, shapes)
+            made = _make(checkpoint, layout, group, partial(make, stored=DTYPES[dtypes[group.stored[0]]]), shapes)
             for name in group.stored:
                 writer.write(name, rounding.seen(made.pop(name), DTYPES[dtypes[name]]))
             done += sum(output.n_bytes for output in outputs if output.name in group.stored)
@@ -143,6 +149,10 @@ def require_config(checkpoint: Checkpoint) -> dict[str, Any]:
     if "rope_freqs.weight" in checkpoint.stored_names:
         found = f"{checkpoint.source} stores rotary frequencies of its own"
         raise CheckpointError(found, "them to follow from the configuration", "start from its Hugging Face folder")
+    if checkpoint.quantised:
+        found = f"{checkpoint.source}, which its configuration calls quantised by {checkpoint.quantised}"
+        remedy = "dequantise the checkpoint and remove quantization_config from config.json"
+        raise CheckpointError(found, "weights in a float dtype", remedy)
     return checkpoint.config
 
 
@@ -206,7 +216,11 @@ def _groups(layout: Layout) -> Iterator[_Group]:
 
 
 def _make(
-    checkpoint: Checkpoint, layout: Layout, group: _Group, make: Make, shapes: Mapping[str, Sequence[int]]
+    checkpoint: Checkpoint,
+    layout: Layout,
+    group: _Group,
+    make: Callable[[str, Tensor], Iterable[Tensor]],
+    shapes: Mapping[str, Sequence[int]],
 ) -> dict[str, Iterable[Tensor]]:
     """Return the stored tensors of one group, as blocks of rows."""
     if len(group.declared) == len(group.stored) == 1:

@@ -10,7 +10,7 @@ from typing import Any
 from rctheory.architectures.storage import Naming
 from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.checkpoints.folder_writer import FolderWriter
-from rctheory.errors import MissingExtraError
+from rctheory.errors import CheckpointError, MissingExtraError
 
 CONFIG, CARD = "config.json", "README.md"
 COPIED = (
@@ -58,9 +58,21 @@ def _tokenizer_of_gguf(path: Path, writer: FolderWriter) -> list[str]:
         return [f"The tokenizer was left in {path.name}: {MissingExtraError.of('transformers', 'huggingface')}"]
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    tokenizer.save_pretrained(str(writer.folder))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+        return [f"The tokenizer was left in {path.name}: transformers cannot convert it ({_first_line(error)})"]
+    try:
+        tokenizer.save_pretrained(str(writer.folder))
+    except Exception as error:  # the tokenizers of transformers raise no narrower class when the disk is full
+        found = f"the tokenizer cannot be written ({_first_line(error)})"
+        raise CheckpointError(found, "a folder with room that may be written", "free some space") from error
     return []
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _card(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:

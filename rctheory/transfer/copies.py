@@ -30,17 +30,18 @@ def write(weights: Tensor, dimension: int, plan: AxisPlan, factors: Tensor | Non
     return weights.index_select(dimension, plan.indices)
 
 
-def read(weights: Tensor, dimension: int, plan: AxisPlan) -> Tensor:
+def read(weights: Tensor, dimension: int, plan: AxisPlan, stored: torch.dtype | None = None) -> Tensor:
     """Return the weights of the target units along a dimension that is read: the copies of a unit share its weight.
 
     The first c - 1 of c copies carry the rounded share w / c and the last one what is then missing, so that the copies
-    add up to w without error. Weights that read the mean are zero. A sample weighs n / m each, or its
-    shares.
+    add up to w without error, in the dtype in which they are stored. Weights that read the mean are zero. A sample
+    weighs n / m each, or its shares.
 
     Args:
         weights: source weights, with n units along `dimension`; may be overwritten.
         dimension: which.
         plan: source unit of each target unit.
+        stored: dtype to which shares are rounded before the last one makes up for the rest; by default the weights'.
     """
     if not plan.exact:
         scaled = weights.mul_(_along(plan.read().to(weights.dtype), dimension, weights.ndim))
@@ -56,6 +57,8 @@ def read(weights: Tensor, dimension: int, plan: AxisPlan) -> Tensor:
     if whole is not None:
         others = _along((plan.counts[uneven] - 1).to(weights.dtype), dimension, weights.ndim)
         shares = weights.index_select(dimension, uneven)
+        if stored is not None:
+            shares = shares.to(stored).to(weights.dtype)
         for part, share in _chunks(whole, shares, dimension):
             part.copy_(part.double() - others * share.double())
         copied.index_copy_(dimension, last_copies(plan)[uneven], whole)

@@ -45,8 +45,21 @@ def _tied(plan: AxisPlan) -> Tensor:
     return torch.full((plan.size,), copied, dtype=torch.float64)
 
 
-def grow(parts: Tensor, dimension: int, plan: AxisPlan, factors: Tensor, offset: float) -> Tensor:
-    """Return the gain or bias of the target; units that carry the mean have neither."""
+def _shared(plan: AxisPlan, factors: Tensor, offset: float) -> bool:
+    """Return whether the copies of each unit add up to it."""
+    whole = plan.counts * factors
+    return plan.exact and not plan.means and not offset and torch.allclose(whole, torch.ones_like(whole), rtol=1e-12)
+
+
+def grow(
+    parts: Tensor, dimension: int, plan: AxisPlan, factors: Tensor, offset: float, stored: torch.dtype | None = None
+) -> Tensor:
+    """Return the gain or bias of the target; units that carry the mean have neither.
+
+    Before a tied head the copies of a unit count by their sum alone, and share it like what reads them.
+    """
+    if _shared(plan, factors, offset):
+        return copies.read(parts, dimension, plan, stored)
     scaled = ((parts.double() + offset) * factors - offset).to(parts.dtype)
     if plan.means:
         scaled = torch.cat([scaled, torch.full_like(scaled.narrow(dimension, 0, 1), -offset)], dim=dimension)
@@ -55,5 +68,7 @@ def grow(parts: Tensor, dimension: int, plan: AxisPlan, factors: Tensor, offset:
 
 def shrink(parts: Tensor, dimension: int, plan: AxisPlan, factors: Tensor, offset: float) -> Tensor:
     """Return the gain or bias of the source from that of the target."""
+    if _shared(plan, factors, offset):
+        return copies.unread(parts, dimension, plan)
     kept = copies.unwrite(parts, dimension, plan).double()
     return ((kept + offset) / factors - offset).to(parts.dtype)

@@ -75,20 +75,23 @@ class Operator:
         written = self._written(name, axis)
         return torch.ones(plan.size, dtype=torch.float64) if written is None else written
 
-    def apply(self, name: str, weights: Tensor) -> Tensor:
+    def apply(self, name: str, weights: Tensor, stored: torch.dtype | None = None) -> Tensor:
         """Return one tensor of the target.
 
         Args:
             name: declared name.
             weights: the tensor of the source, float32 or wider; may be overwritten.
+            stored: dtype in which it will be stored, so that the copies of a unit add up to its weight after rounding.
         """
         tensor = self._require(name, weights)
         size = self._noise * float(weights.square().mean().sqrt()) if self._noise else 0.0
         for dimension in reversed(range(len(tensor.nests))):
-            weights = self._along(tensor, weights, dimension, size)
+            weights = self._along(tensor, weights, dimension, size, stored)
         return weights.contiguous()
 
-    def blocks(self, name: str, weights: Tensor, entries: int = BLOCK) -> Iterator[Tensor]:
+    def blocks(
+        self, name: str, weights: Tensor, entries: int = BLOCK, stored: torch.dtype | None = None
+    ) -> Iterator[Tensor]:
         """Yield one tensor of the target as blocks of whole rows: the same entries as `apply`, in less memory and time.
 
         Rows of a matrix that writes its first dimension are copies, made only when they are needed; small blocks stay
@@ -98,19 +101,22 @@ class Operator:
             name: declared name.
             weights: the tensor of the source, float32 or wider; may be overwritten.
             entries: about how many entries a block has.
+            stored: dtype in which it will be stored, as for `apply`.
         """
         tensor = self._require(name, weights)
         planned = [(i.name, self._plans[i.name]) for i in tensor.nests[0] if i.name in self._plans]
         copied = not tensor.sums(0) and not any(plan.means for _, plan in planned)
         if self._noise or len(tensor.nests) == 1 or (planned and not copied):
-            yield self.apply(name, weights)
+            yield self.apply(name, weights, stored)
             return
         rows, factors = self.sources(name, 0), [self._row_factors(tensor, axis) for axis, _ in planned]
+        if any(values is not None for values in factors):
+            stored = None  # scaled rows do not add up in any case, and would be rounded twice
         for taken in rows.split(max(1, entries // self._row(tensor))):
             # Without a plan the rows are those of the source: a view, which is copied before it is changed.
             part = weights.index_select(0, taken) if planned else weights[taken[0] : taken[-1] + 1].clone()
             for dimension in reversed(range(1, len(tensor.nests))):
-                part = self._along(tensor, part, dimension)
+                part = self._along(tensor, part, dimension, stored=stored)
             for values in factors:
                 if values is not None:
                     part = part.mul_(values[taken].to(part.dtype).reshape(-1, *[1] * (part.ndim - 1)))
@@ -133,7 +139,14 @@ class Operator:
         """Return the number of entries of a row of the target."""
         return prod(len(self.sources(tensor.name, dimension)) for dimension in range(1, len(tensor.nests)))
 
-    def _along(self, tensor: TensorLayout, weights: Tensor, dimension: int, size: float = 0.0) -> Tensor:
+    def _along(
+        self,
+        tensor: TensorLayout,
+        weights: Tensor,
+        dimension: int,
+        size: float = 0.0,
+        stored: torch.dtype | None = None,
+    ) -> Tensor:
         """Return weights changed along one dimension; noise of so large a deviation is added where it is read."""
         norm = self._norms.get(tensor.name)
         for place, instance in enumerate(tensor.nests[dimension]):
@@ -142,9 +155,9 @@ class Operator:
                 continue
             parts, at = copies.unfold(weights, tensor, dimension, self._plans, place)
             if norm is not None:
-                parts = gains.grow(parts, at, plan, *self._norm_factors(plan, norm, instance.name, tensor.name))
+                parts = gains.grow(parts, at, plan, *self._norm_factors(plan, norm, instance.name, tensor.name), stored)
             elif tensor.sums(dimension):
-                parts = copies.read(parts, at, plan)
+                parts = copies.read(parts, at, plan, stored)
                 if size and plan.exact:
                     random = generator(self._seed, "noise", tensor.name, instance.name)
                     parts = copies.add_noise(parts, at, plan, size / float(plan.width / plan.size), random)

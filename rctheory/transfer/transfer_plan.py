@@ -15,6 +15,7 @@ from torch import Tensor
 from rctheory.architectures.axes import AxisInstance
 from rctheory.architectures.layout import Layout
 from rctheory.architectures.norms import Norm, NormKind
+from rctheory.checkpoints.json_files import read_json
 from rctheory.errors import CheckpointError, ShapeError, UsageError
 from rctheory.measures.designs import DESIGNS, Weighted
 from rctheory.numerics import generator
@@ -185,11 +186,8 @@ def load_plan(path: Path) -> TransferPlan:
     Raises:
         CheckpointError: the file cannot be read, is no plan, or holds a plan that contradicts itself.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error})", "a plan", "check the path") from error
-    return plan_from(values.get("plan", values) if isinstance(values, dict) else values, str(path))
+    values = read_json(path)
+    return plan_from(values.get("plan", values), str(path))
 
 
 def plan_from(values: Any, source: str) -> TransferPlan:

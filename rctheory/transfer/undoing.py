@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rctheory import __version__
@@ -14,6 +15,7 @@ from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.checkpoints.json_files import read_json
 from rctheory.errors import CheckpointError, ShapeError
 from rctheory.transfer.apply import RECORD, Written, write_folder
+from rctheory.transfer.operator import Operator
 from rctheory.transfer.transfer_plan import plan_from
 
 
@@ -50,10 +52,38 @@ def undo_transfer(
     source = layout.found_in(checkpoint.stored_names) if checkpoint.naming is Naming.TRANSFORMERS else layout
     operator = plan.operator(source)
 
-    def join(name: str, weights: Tensor) -> list[Tensor]:
+    def join(name: str, weights: Tensor, *, stored: torch.dtype) -> list[Tensor]:
         return [operator.undo(name, weights)]
 
     back = replace(plan, sizes=plan.targets, targets=plan.sizes, axes={})
     record: dict[str, Any] = {"rctheory": __version__, "source": checkpoint.source, "source_config": checkpoint.config}
     record |= {"undone": values, "plan": back.as_dict()}
-    return write_folder(checkpoint, config, join, target, record, report=report_progress)
+    written = write_folder(checkpoint, config, join, target, record, report=report_progress)
+    return replace(written, remarks=(*written.remarks, _remark(operator, plan.noise)))
+
+
+def _remark(operator: Operator, noise: float) -> str:
+    """Say whether every bit has come back."""
+    names = [name for name in operator.layout.tensors if not _returns(operator, name, noise)]
+    if not names:
+        return "Every weight is back, bit by bit, as the transfer had stored it."
+    why = "noise was added to them, or they were scaled by no power of two"
+    return f"{len(names)} of {len(operator.layout.tensors)} tensors are back up to rounding, {names[0]} first: {why}."
+
+
+def _returns(operator: Operator, name: str, noise: float) -> bool:
+    """Return whether what the transfer did to a tensor is undone without rounding: shares, and powers of two."""
+    tensor = operator.layout.tensors[name]
+    offsets = {norm.bias: 0.0 for norm in operator.layout.norms} | {n.gain: n.offset for n in operator.layout.norms}
+    for dimension, nest in enumerate(tensor.nests):
+        for plan, axis in ((operator.plans[i.name], i.name) for i in nest if i.name in operator.plans):
+            if len(tensor.nests) > 1 and dimension == tensor.reads:
+                if noise and bool((plan.counts > 1).any()):
+                    return False
+                continue
+            factors = operator.factors(name, dimension, axis)
+            shared = name in offsets and bool(torch.allclose(factors * plan.counts, torch.ones_like(factors)))
+            powers = bool((torch.frexp(factors).mantissa == 0.5).all())
+            if not ((shared or powers) and (not offsets.get(name) or bool((factors == 1).all()))):
+                return False
+    return True

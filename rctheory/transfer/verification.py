@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from rctheory.checkpoints.checkpoint import Checkpoint
-from rctheory.transfer.models import folder_of, is_causal, load_model, longest, tokenize
+from rctheory.errors import UsageError
+from rctheory.transfer.models import (
+    folder_of,
+    is_causal,
+    load_model,
+    longest,
+    require_transformers,
+    tokenize,
+)
 from rctheory.transfer.transfer_plan import TransferPlan
 
 TOKENS = 1024
@@ -72,6 +80,18 @@ def verify_transfer(checkpoint: Checkpoint, target: Path, plan: TransferPlan, te
     spread = float(before.max() - before.min())
     difference = float((before - after).abs().max())
     return Verification(ids.shape[1], difference, spread, source_loss, target_loss, outputs)
+
+
+def require_text(checkpoint: Checkpoint, text: str) -> None:
+    """Refuse a verification that must fail; raises like `verify_transfer`.
+
+    The tokenizer of a GGUF file is not looked at: it is converted when the target is written.
+    """
+    require_transformers()
+    if not text.strip():
+        raise UsageError("an empty text", "at least 2 tokens", "give a longer text")
+    if checkpoint.path is not None and checkpoint.path.is_dir():
+        tokenize(checkpoint.path, text, TOKENS)
 
 
 def run_model(folder: Path, ids: Tensor) -> tuple[Tensor, float, str]:

@@ -65,13 +65,27 @@ def test_transformers_builds_the_grown_configuration(name: str, tmp_path: Path) 
             assert checkpoint.tensors[tensor.name].shape == expected
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_nearest_legal_widths_are_those_of_a_search_through_all(name: str) -> None:
+    layout = layout_of(FAMILIES[name].small)
+    widths, sizes = layout.widths, layout.sizes
+    for axis in {instance.axis.name for instance in layout.axes.values() if instance.axis.averaged}:
+        legal = widths.legal(sizes, axis, 400)
+        for wanted in range(1, 100):
+            below, above = [n for n in legal if n <= wanted], [n for n in legal if n > wanted]
+            assert widths.nearest(sizes, axis, wanted) == [*below[-1:], *above[:1]], (axis, wanted)
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
         ("gpt2", {"residual": 22}, r"head x key_dim = 12, which n_embd says too; choose residual = 20 or 24"),
         ("bert", {"pooled": 13}, r"head x key_dim = 12, which hidden_size says too; choose pooled = 12 or 16"),
         ("llama", {"residual": 18}, r"hidden_size = 18; .*num_attention_heads = 4; choose residual = 16 or 20"),
-        ("llama", {"residual": 18, "group": 4}, r"num_attention_heads = 8; choose legal widths together"),
+        ("llama", {"residual": 18, "group": 4}, r"num_attention_heads = 8; choose residual = 16 or 24, or group"),
+        ("llama", {"residual": 2**20 + 1}, r"residual = 1048577; expected at most 1048576"),
+        ("llama", {"group": 10**12}, r"group = 1000000000000; expected at most 1048576"),
+        ("llama", {"residual": 10**6 + 1}, r"choose residual = 1000000 or 1000004"),
         ("llama", {"residual": 0}, r"residual = 0; expected at least 1"),
         ("llama", {"key_dim": 8}, r"axis 'key_dim'; expected one of residual, group, head, ffn"),
         ("llama", {"width": 8}, r"axis 'width'; expected one of residual"),

@@ -2,16 +2,21 @@
 
 import errno
 import json
+import os
+import resource
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from rctheory.checkpoints import folder_writer
-from tests.checkpoints.folders import CONFIG, save_folder, tiny_weights
+from tests.checkpoints.folders import CONFIG, save_folder, save_gguf, tiny_weights
 
 
 @pytest.fixture
@@ -48,6 +53,7 @@ def test_a_transfer_says_what_it_did(model: Path, tmp_path: Path, shell: Callabl
     assert (tmp_path / "again/model.safetensors").read_bytes() == (target / "model.safetensors").read_bytes()
     code, out, err = shell("transfer", target, tmp_path / "back", "--undo")
     assert (code, err) == (0, "")
+    assert "Every weight is back, bit by bit" in out
     source, back = load_file(model / "model.safetensors"), load_file(tmp_path / "back" / "model.safetensors")
     assert all(torch.equal(back[name], tensor) for name, tensor in source.items())
 
@@ -97,6 +103,21 @@ def test_a_sample_says_that_the_function_changes(model: Path, tmp_path: Path, sh
         (["--plan", "missing.json", "--set", "ffn=70"], "--plan together with --set"),
         (["--undo"], "without rctheory_transfer.json"),
         (["--undo", "--set", "ffn=70"], "--undo with options of a new transfer"),
+        (["--undo", "--design", "iid"], "--undo with options of a new transfer"),
+        (["--legal"], "--legal with a transfer; expected --legal SOURCE alone"),
+        (["--set", "ffn=70", "--set", "ffn=80"], "--set ffn to several widths; expected one"),
+        (["--set", "group=3", "--set", "groups=4"], "--set group to several widths"),
+        (["--set", "ffn=" + "9" * 5000], "expected AXIS=WIDTH with a whole number >= 1"),
+        (["--set", "ffn=9999999999999"], "ffn = 9999999999999; expected at most 1048576"),
+        (["--set", "residual=30", "--set", "ffn=70"], "choose residual = 28 or 32"),
+        (["--plan", "missing.json", "--noise", "0.1"], "--plan together with --noise"),
+        (["--plan", "missing.json", "--design", "iid"], "--plan together with --design"),
+        (["--plan", "missing.json", "--seed", "1"], "--plan together with --seed"),
+        (["--set", "ffn=70", "--save-plan", "model"], "model cannot be written (Is a directory)"),
+        (["--set", "ffn=70", "--save-plan", "target"], "--save-plan target in TARGET; expected a file elsewhere"),
+        (["--set", "ffn=70", "--save-plan", "target/plan.json"], "in TARGET; expected a file elsewhere"),
+        (["--set", "ffn=70", "--verify", " "], "an empty text; expected at least 2 tokens"),
+        (["--set", "ffn=70", "--verify", "some words"], "model without a tokenizer that transformers can use"),
     ],
 )
 def test_bad_options(model: Path, refused: Callable[..., str], options: list[str], words: str) -> None:
@@ -132,6 +153,65 @@ def test_a_disk_that_is_full_half_way(model: Path, refused: Callable[..., str], 
     assert "free some space" in line
 
 
+@pytest.fixture
+def quantised(tmp_path: Path) -> Path:
+    """Return a GGUF file of a small Llama, without a tokenizer."""
+    return save_gguf(tmp_path / "model.gguf", tiny_weights())
+
+
+def test_a_disk_that_is_full_when_the_tokenizer_comes(
+    quantised: Path, refused: Callable[..., str], monkeypatch
+) -> None:
+    """The library raises no narrower class than Exception."""
+
+    def save_pretrained(_folder: str) -> None:
+        raise Exception("No space left on device (os error 28)")
+
+    found = SimpleNamespace(save_pretrained=save_pretrained)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: found)
+    line = refused(quantised, "target", "--set", "ffn=70")
+    assert "the tokenizer cannot be written (No space left on device (os error 28))" in line
+
+
+def test_a_tokenizer_that_cannot_be_converted_is_said(quantised: Path, shell: Callable) -> None:
+    code, out, err = shell("transfer", quantised, "target", "--set", "ffn=70")
+    assert code == 0, err
+    assert "The tokenizer was left in model.gguf: transformers cannot convert it" in out
+
+
+def test_a_job_that_is_ended_half_way_leaves_nothing(model: Path, tmp_path: Path, shell: Callable, monkeypatch) -> None:
+    """As a scheduler ends it, at the fifth tensor."""
+    calls = []
+    original = folder_writer._bytes_of
+
+    def bytes_of(block: torch.Tensor, dtype: torch.dtype) -> memoryview:
+        calls.append(dtype)
+        if len(calls) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(block, dtype)
+
+    monkeypatch.setattr(folder_writer, "_bytes_of", bytes_of)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        code, out, _ = shell("transfer", model, "target", "--set", "ffn=70")
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (code, out) == (130, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_file_that_may_not_grow(model: Path, refused: Callable[..., str]) -> None:
+    """The system itself refuses a write half-way, in the thread that writes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        line = refused(model, "target", "--set", "ffn=70")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "target cannot be written (File too large)" in line
+
+
 def test_a_disk_that_is_too_small(model: Path, refused: Callable[..., str], monkeypatch) -> None:
     monkeypatch.setattr(folder_writer.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     assert "GB free for target; expected at least" in refused(model, "target", "--set", "ffn=70")
@@ -156,6 +236,23 @@ def test_quantised_tensors(model: Path, refused: Callable[..., str]) -> None:
     line = refused(model, "target", "--set", "ffn=70")
     assert f"tensor {name} has dtype I8; expected one of" in line
     assert "dequantise the checkpoint" in line
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_configuration_that_says_quantised(model: Path, refused: Callable[..., str], complete: bool) -> None:
+    """Whether its tensors look like others or not."""
+    (model / "config.json").write_text(json.dumps(CONFIG | {"quantization_config": {"quant_method": "gptq"}}))
+    if not complete:
+        state = load_file(model / "model.safetensors")
+        state["model.layers.1.mlp.up_proj.qweight"] = state.pop("model.layers.1.mlp.up_proj.weight").to(torch.int32)
+        save_file(state, model / "model.safetensors")
+    line = refused(model, "target", "--set", "ffn=70")
+    assert "quantised by gptq" in line
+    assert "dequantise the checkpoint" in line
+
+
+def test_a_name_that_is_too_long(model: Path, refused: Callable[..., str]) -> None:
+    assert "cannot be written (File name too long)" in refused(model, "a" * 300, "--set", "ffn=70")
 
 
 def damage(values: dict, what: str) -> dict:
@@ -200,7 +297,7 @@ def test_a_malformed_plan(model: Path, shell: Callable, refused: Callable[..., s
     assert words in refused(model, "target", "--plan", "plan.json")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "\x00", "[" * 100_000])
 def test_a_plan_that_is_none(model: Path, refused: Callable[..., str], tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.json").write_text(text)
     assert "plan.json" in refused(model, "target", "--plan", "plan.json")

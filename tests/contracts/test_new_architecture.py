@@ -1,5 +1,6 @@
 """Declarations that are written for outsiders: proposed, judged by their contract, used by every command."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -104,8 +105,33 @@ def test_a_bad_declaration_file_is_one_line(
 def test_bad_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="lower-case letters"):
         write_architecture("../x", tmp_path)
+    with pytest.raises(UsageError, match="no word of Python"):
+        write_architecture("class", tmp_path)
+    for taken in ("torch", "json", "rctheory"):  # the test would import the module of that name
+        with pytest.raises(UsageError, match=f"name '{taken}'; expected one that no module has"):
+            write_architecture(taken, tmp_path)
     with pytest.raises(CheckpointError, match=r"without config\.json"):
         write_architecture("ours", tmp_path, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"file cannot be written \(File exists\)"):
+        write_architecture("ours", tmp_path / "file")
+
+
+def test_half_an_architecture_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Path.open
+
+    def full(path: Path, *arguments: str, **options: str) -> object:
+        if path.name == "test_ours.py":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(UsageError, match="No space left on device"):
+        write_architecture("ours", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -186,18 +186,18 @@ def exchangeable_keys() -> Subject:
 READ, ADD_NOISE = copies.read, copies.add_noise
 
 
-def read_without_factor(weights: Tensor, dimension: int, plan: Any) -> Tensor:
+def read_without_factor(weights: Tensor, dimension: int, plan: Any, _stored: Any = None) -> Tensor:
     """Take the units of a sample as they are."""
     return READ(weights, dimension, plan) if plan.exact else weights.index_select(dimension, plan.indices)
 
 
-def read_with_small_bias(weights: Tensor, dimension: int, plan: Any) -> Tensor:
+def read_with_small_bias(weights: Tensor, dimension: int, plan: Any, _stored: Any = None) -> Tensor:
     """Weigh the units of a sample n / m (1 + 1 / m)."""
     found = READ(weights, dimension, plan)
     return found if plan.exact else found * (1 + 1 / plan.width)
 
 
-def read_wholes(weights: Tensor, dimension: int, plan: Any) -> Tensor:
+def read_wholes(weights: Tensor, dimension: int, plan: Any, _stored: Any = None) -> Tensor:
     """Let copies of a unit weigh as much as the unit."""
     return weights.index_select(dimension, plan.indices) if plan.exact else READ(weights, dimension, plan)
 

@@ -11,7 +11,7 @@ from torch import nn
 from rctheory.architectures.registry import layout_of
 from rctheory.checkpoints.sources import open_checkpoint
 from rctheory.errors import CheckpointError, ShapeError
-from rctheory.transfer.apply import RECORD, apply_transfer
+from rctheory.transfer.apply import RECORD, apply_transfer, write_folder
 from rctheory.transfer.transfer_plan import draw_transfer, load_plan, save_plan
 from rctheory.transfer.undoing import undo_transfer
 from tests.architectures.models import FAMILIES, build, load, logits, save, tiny_model
@@ -147,6 +147,66 @@ def test_undoing_gives_the_files_back(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(back[key], tensor) for key, tensor in source.items())
     configs = [json.loads((tmp_path / folder / "config.json").read_text()) for folder in ("source", "back")]
     assert configs[0] == configs[1]
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "mixtral", "gpt2 untied", "gpt_neox", "bert untied"])
+def test_undoing_gives_half_precision_back(name: str, tmp_path: Path) -> None:
+    """Thirds of a bfloat16 are no bfloat16: the last copy makes up for the others after they were rounded."""
+    family = FAMILIES[name]
+    save(build(family.model, family.small), tmp_path / "source", torch.bfloat16)
+    with open_checkpoint(tmp_path / "source") as checkpoint:
+        apply_transfer(checkpoint, draw_transfer(checkpoint.layout, tiled(checkpoint.layout, 3)), tmp_path / "target")
+    with open_checkpoint(tmp_path / "target") as checkpoint:
+        undo_transfer(checkpoint, tmp_path / "back")
+    source, back = tensors_in(tmp_path / "source"), tensors_in(tmp_path / "back")
+    assert all(torch.equal(back[key], tensor) for key, tensor in source.items())
+    assert {tensor.dtype for tensor in back.values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("name", ["llama 3.1 tied", "gpt2", "bert"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_norm_before_a_tied_head_comes_back(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Its copies count by their sum alone, so that the last one can make up for two rounded thirds."""
+    family = FAMILIES[name]
+    save(build(family.model, family.small), tmp_path / "source", dtype)
+    with open_checkpoint(tmp_path / "source") as checkpoint:
+        apply_transfer(checkpoint, draw_transfer(checkpoint.layout, tiled(checkpoint.layout, 3)), tmp_path / "target")
+    with open_checkpoint(tmp_path / "target") as checkpoint:
+        undo_transfer(checkpoint, tmp_path / "back")
+    source, back = tensors_in(tmp_path / "source"), tensors_in(tmp_path / "back")
+    assert all(torch.equal(back[key], tensor) for key, tensor in source.items())
+
+
+@pytest.mark.parametrize("name", ["llama", "llama 3.1 tied", "gemma", "gpt2", "bert", "qwen3"])
+@pytest.mark.parametrize("factor", [2, 3, "parts", "noise"])
+def test_undoing_says_whether_every_bit_is_back(name: str, factor: int | str, tmp_path: Path) -> None:
+    """It says so only where it is so, and never where it was scaled or noisy."""
+    save(tiny_model(name), tmp_path / "source")
+    with open_checkpoint(tmp_path / "source") as checkpoint:
+        changes = GROWN[name] if factor == "parts" else tiled(checkpoint.layout, 2 if factor == "noise" else factor)
+        plan = draw_transfer(checkpoint.layout, changes, seed=5, noise=0.1 if factor == "noise" else 0.0)
+        apply_transfer(checkpoint, plan, tmp_path / "target")
+    with open_checkpoint(tmp_path / "target") as checkpoint:
+        remark = undo_transfer(checkpoint, tmp_path / "back").remarks[-1]
+    source, back = tensors_in(tmp_path / "source"), tensors_in(tmp_path / "back")
+    same = all(torch.equal(back[key], tensor) for key, tensor in source.items())
+    assert ("Every weight is back" in remark) == same, remark
+
+
+def test_kernels_compute_on_one_thread_while_files_are_written(tmp_path: Path) -> None:
+    """More threads would wait for the one that writes, and for whatever else runs."""
+    threads = []
+
+    def make(_name: str, weights: torch.Tensor, *, stored: torch.dtype) -> list[torch.Tensor]:
+        threads.append((torch.get_num_threads(), stored))
+        return [weights]
+
+    save(tiny_model("llama"), tmp_path / "source")
+    before = torch.get_num_threads()
+    with open_checkpoint(tmp_path / "source") as checkpoint:
+        write_folder(checkpoint, checkpoint.config, make, tmp_path / "target", {}, dtype="BF16")
+    assert set(threads) == {(1, torch.bfloat16)}
+    assert torch.get_num_threads() == before
 
 
 def test_a_shrunk_model_loads(tmp_path: Path) -> None:
