@@ -100,8 +100,8 @@ class Spectral(MatrixStatistic):
             "top": top / edge if top is not None and edge else None,
             "rank": int(found.rank),
             "stable_rank": number(found.stable_rank),
-            "edge": edge,
-            "noise": number(found.noise),
+            "edge": None if edge is None else edge * matrix.unit,
+            "noise": number(found.noise * matrix.unit),
         }
         yield row_of(matrix, "", values)
 

@@ -112,6 +112,27 @@ def test_a_planted_coupling_of_gate_and_down_is_seen(tmp_path: Path) -> None:
     assert abs(other["correlation"]) < 0.1
 
 
+@pytest.mark.parametrize("exponent", [-110, -60, 60, 110])
+def test_the_unit_of_the_weights_changes_no_number_but_those_that_have_it(
+    inspection: Inspection, folder: str, tmp_path: Path, exponent: int
+) -> None:
+    with open_checkpoint(folder) as checkpoint:
+        weights = {name: checkpoint.tensor(name) * 2.0**exponent for name in checkpoint.layout.tensors}
+    scaled = inspect_source(str(save_folder(tmp_path, weights)), permutations=999)
+    for one, other in zip(inspection.outcomes, scaled.outcomes, strict=True):
+        for row, again in zip(one.rows, other.rows, strict=True):
+            assert row.refusal == again.refusal
+            for key, value in row.values.items():
+                found = again.values[key]
+                if key in ("rms", "edge", "noise"):
+                    assert isinstance(found, float)
+                    found /= 2.0**exponent
+                if isinstance(value, float):
+                    assert found == pytest.approx(value, rel=1e-3, abs=1e-6), (row.subject, key)
+                else:
+                    assert isinstance(value, dict) or found == value, (row.subject, key)
+
+
 def test_the_number_of_threads_changes_no_number(
     folder: str, inspection: Inspection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
