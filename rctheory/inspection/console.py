@@ -131,6 +131,8 @@ def _cell(rows: Sequence[Row], column: Column) -> str:
     if not values:
         return "–"
     low, high = min(values), max(values)
+    if column.kind == "count":
+        return f"{low:g}" if low == high else f"{median(values):g} ({low:g} … {high:g})"
     return f"{low:.3g}" if low == high else f"{median(values):.3g} ({low:.2g} … {high:.2g})"
 
 
