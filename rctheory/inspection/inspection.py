@@ -89,7 +89,7 @@ def inspect_source(
         source: as `open_checkpoint` takes it.
         axes: patterns over axes, as `choose_axes` takes them; by default all.
         statistics: names out of the registry; by default all that are on by default.
-        permutations: random permutations of each axis; by default 19999, or more where many axes need more.
+        permutations: random permutations of each axis; by default 1999, or more where many axes need more.
         seed: root seed of every random number.
         report_progress: told how far the inspection is, a few times a second.
 

@@ -16,6 +16,7 @@ from rctheory.inspection.registry import STATISTICS, choose_statistics
 from rctheory.inspection.statistic import Column, Matrix, MatrixStatistic, Options, Row
 from rctheory.statistics.arrays import (
     between_correlations,
+    components,
     interaction,
     mean_effects,
     scale_effects,
@@ -86,6 +87,22 @@ def test_matrix_statistics_are_those_of_the_dense_tensor(inspection: Inspection,
     assert within["correlation"] == pytest.approx(float(within_correlations(W)["column"].value))
 
 
+def test_regimes_are_those_that_were_planted(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    m, n = weights[GATE].shape
+    weights[GATE] = weights[GATE] + 2 * torch.linspace(-1, 1, m)[:, None] * torch.linspace(-1, 1, n).sign()
+    weights[DOWN] = weights[DOWN] + 2 * torch.linspace(-1, 1, len(weights[DOWN]))[:, None]
+    found = inspect_source(str(save_folder(tmp_path, weights)), statistics=["regimes"])
+    assert row(found, "regimes", GATE)["regime"] == "degenerate interaction"
+    assert row(found, "regimes", GATE.replace("1", "0"))["regime"] == "pure noise"
+    down, expected = row(found, "regimes", DOWN), components(weights[DOWN])
+    assert down["regime"] == "non-degenerate"
+    assert down["row_share"] == pytest.approx(float(expected.rows.share))
+    assert down["row_low"] < down["row_share"] < down["row_high"]
+    assert down["row_p_adjusted"] < 1e-9
+    assert "1 degenerate interaction, 1 non-degenerate (family-wise" in found.outcome("regimes").notes[0]
+
+
 def test_the_interaction_has_a_stream_for_each_matrix(inspection: Inspection, folder: str) -> None:
     from rctheory.numerics import stream_seed
 
@@ -124,7 +141,7 @@ def test_the_unit_of_the_weights_changes_no_number_but_those_that_have_it(
             assert row.refusal == again.refusal
             for key, value in row.values.items():
                 found = again.values[key]
-                if key in ("rms", "edge", "noise"):
+                if key in ("rms", "edge", "noise", "mean", "mean_sd"):
                     assert isinstance(found, float)
                     found /= 2.0**exponent
                 if isinstance(value, float):
