@@ -80,17 +80,17 @@ class Regimes(MatrixStatistic):
     question = (
         "What do averages over a matrix do as it grows? With mean effects (non-degenerate) they are normal at the rate "
         "N^(-1/2); with interaction alone (degenerate) a Gaussian chaos at the rate 1/N. Beside it the mean, and the "
-        "share of variance between rows and between columns with F tests, which refuse unequal variances."
+        "share of variance between rows and between columns; F tests of these, in JSON, refuse unequal variances."
     )
     columns = (
         Column("regime", "regime", "text"),
         Column("mean", "grand mean"),
         Column("mean_sd", "its standard error"),
-        Column("row_p", "F test of rows", "p-value"),
+        Column("row_p", "F test of rows", "p-value", shown=False),
         Column("row_share", "share of rows"),
         Column("row_low", "its 95% interval, low", shown=False),
         Column("row_high", "its 95% interval, high", shown=False),
-        Column("column_p", "F test of columns", "p-value"),
+        Column("column_p", "F test of columns", "p-value", shown=False),
         Column("column_share", "share of columns"),
         Column("column_low", "its 95% interval, low", shown=False),
         Column("column_high", "its 95% interval, high", shown=False),
@@ -117,11 +117,12 @@ class Regimes(MatrixStatistic):
         yield row_of(matrix, "", values, found.refusal)
 
     def notes(self, rows: Sequence[Row], options: Options) -> Iterable[str]:
-        """Say how many matrices are in each regime."""
-        counts = Counter(str(row.values["regime"]) for row in rows if row.values)
-        if counts:
-            said = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-            yield f"Matrices by regime: {said} (family-wise level {LEVEL:g} for each matrix)."
+        """Say which matrices are in each regime."""
+        found = [row for row in rows if row.values]
+        for regime, count in Counter(str(row.values["regime"]) for row in found).most_common():
+            patterns = Counter(row.pattern for row in found if row.values["regime"] == regime)
+            where = ", ".join(f"{pattern} {n}" for pattern, n in patterns.items())
+            yield f"{regime.capitalize()}, at level {LEVEL:g} in each matrix: {count} of {len(found)} ({where})."
 
 
 class Spectral(MatrixStatistic):

@@ -100,7 +100,9 @@ def test_regimes_are_those_that_were_planted(tmp_path: Path) -> None:
     assert down["row_share"] == pytest.approx(float(expected.rows.share))
     assert down["row_low"] < down["row_share"] < down["row_high"]
     assert down["row_p_adjusted"] < 1e-9
-    assert "1 degenerate interaction, 1 non-degenerate (family-wise" in found.outcome("regimes").notes[0]
+    notes = found.outcome("regimes").notes
+    assert "Degenerate interaction, at level 0.01 in each matrix: 1 of 16 (mlp.gate_proj 1)." in notes
+    assert "Non-degenerate, at level 0.01 in each matrix: 1 of 16 (mlp.down_proj 1)." in notes
 
 
 def test_the_interaction_has_a_stream_for_each_matrix(inspection: Inspection, folder: str) -> None:
