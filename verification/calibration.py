@@ -168,7 +168,7 @@ def _measure(context: Context) -> Measurement:
     """Measure the size of every test under every noise; dissociation, of many arrays at once, has arrays of its own."""
     replicates = context.choose(smoke=100, ci=2000, full=20_000)
     cells = study(context, TESTS, replicates)
-    alone = []
+    alone: list[Cell] = []
     for noise in NOISES:
         context.report_progress(f"dissociation, {replicates} times {noise}")
         for found, effect in ((cells, 1.0), (alone, 0.0)):
