@@ -19,6 +19,8 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     """Print what every statistic shows, and whether the weights are what the architecture declares."""
     part = f", {in_words(inspection.inspected)} of them inspected" if inspection.axes is not None else ""
     console.print(f"[bold]{escape(inspection.source)}[/]: {model_in_words(inspection)}{part}")
+    if inspection.rounding:
+        console.print(escape(inspection.rounding))
     for outcome in inspection.outcomes:
         console.print(f"\n[bold]{outcome.statistic.name}[/]: {escape(outcome.statistic.question)}")
         if outcome.statistic.name == "order":

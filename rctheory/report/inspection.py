@@ -56,7 +56,7 @@ def inspection_page(inspection: Inspection) -> str:
     part = ""
     if inspection.axes is not None:
         part = f", of which {in_words(inspection.inspected)} touch the axes {', '.join(inspection.axes)}"
-    meta = f"Architecture {model_in_words(inspection)}{part}; seed {inspection.seed}."
+    meta = f"Architecture {model_in_words(inspection)}{part}; seed {inspection.seed}. {inspection.rounding}".strip()
     title = f"Row-column structure of {inspection.source}"
     return _page(title, headline(inspection), inspection.consistent is False, meta, inspection.outcomes)
 
