@@ -20,8 +20,8 @@ __all__ = ["LEVEL", "PERMUTATIONS", "SCHEMA", "Finding", "Inspection", "ignore_p
 SCHEMA = "rctheory.inspection/1"
 Q4_1 = (
     " Q4_1 adds noise of 0.6% to 0.8% of the variance of the weights: norms and the noise of the spectrum grow by half "
-    "a percent, shares of interactions shrink by as much, scales read from log sizes shift by up to 5%; correlations of "
-    "norms and tests of order stay (claims quantisation.noise and quantisation.effects)."
+    "a percent, shares of interactions shrink by as much, scales read from log sizes shift by up to 5%; correlations "
+    "of norms and tests of order stay (claims quantisation.noise and quantisation.effects)."
 )
 
 

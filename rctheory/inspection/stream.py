@@ -111,7 +111,8 @@ class _Pass:
         self.held: dict[str, Matrix] = {}
         self.total = sum(_bytes(tensor) for tensor in layout.tensors.values())
         self.done = 0
-        self.gathered = Gathered()
+        # Made before anything is read: what is kept should not lie between blocks that come and go.
+        self.gathered = Gathered({name: Moments.of(tensor.shape) for name, tensor in layout.tensors.items()})
         self.lock = threading.Lock()
 
     def measure(self, place: int, tensor: TensorLayout) -> None:
@@ -137,7 +138,7 @@ class _Pass:
 
     def _read(self, tensor: TensorLayout, whole: bool) -> Tensor | None:
         """Gather the moments of a tensor; return it whole if that is wanted."""
-        moments = Moments.of(tensor.shape)
+        moments = self.gathered.moments[tensor.name]
         values = torch.empty(tensor.shape) if whole else None
         start = 0
         for block in self.checkpoint.blocks(tensor.name):
@@ -147,8 +148,6 @@ class _Pass:
             start += len(block)
             with self.lock:
                 self.done += FLOAT * block.numel()
-        with self.lock:
-            self.gathered.moments[tensor.name] = moments
         return values
 
     def _measure_pair(self, number: int, pair: Pair) -> None:
