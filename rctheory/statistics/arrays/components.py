@@ -55,7 +55,7 @@ def mean_effects(W: Tensor, axis: str, *, aligned: int = 1) -> ArrayTest:
     if size >= n:
         raise ShapeError(f"{n} entries of a line in one block of {size}", "at least two blocks", "align fewer entries")
     sums = _block_sums(lines, size)
-    sums = sums - sums.mean(dim=-2, keepdim=True)
+    sums -= sums.mean(dim=-2, keepdim=True)
     K = without_diagonal(sums.transpose(-1, -2) @ sums)
     total, sd = K.sum(dim=(-1, -2)), (2 * K.square().sum(dim=(-1, -2))).sqrt()
     third = 8 * ((K @ K) * K).sum(dim=(-1, -2))
