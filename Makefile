@@ -21,12 +21,14 @@ verify: $(RUNTIME)
 test: $(TESTING) lint
 	$(BIN)/pytest
 
-# Pages of three real models; an inspection exits with 1 where weights contradict their declaration.
+# Pages of three real models and a perceptron; an inspection exits with 1 where weights contradict their declaration.
 pages: $(RUNTIME)
 	$(BIN)/python -m verification.gpt reports/gpt
+	$(BIN)/python -m verification.perceptron reports/perceptron
 	$(BIN)/rctheory inspect smollm2 --html reports/smollm2.html --json reports/smollm2.json
 	$(BIN)/rctheory inspect minilm --html reports/minilm.html --json reports/minilm.json
 	$(BIN)/rctheory inspect reports/gpt/trained --html reports/gpt.html --json reports/gpt.json
+	$(BIN)/rctheory inspect reports/perceptron/trained --html reports/perceptron.html --json reports/perceptron.json
 	$(BIN)/rctheory inspect reports/gpt/step-0 reports/gpt/trained --html reports/gpt-training.html
 
 lint: $(TESTING)

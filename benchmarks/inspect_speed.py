@@ -1,10 +1,11 @@
 """How long does `rctheory inspect` take on the packaged Llama model? Beside WeightWatcher, in one run.
 
-Run: `python benchmarks/inspect_speed.py [--model smollm2] [--repeats 5] [--peer PYTHON]`. Three things are measured in
+Run: `python benchmarks/inspect_speed.py [--model smollm2] [--repeats 5] [--peer PYTHON] [--fit]`. These are measured in
 turn, each in a process of its own, imports not counted:
 
 * one-pass screen: moments of every tensor;
-* everything: every statistic with its p-values;
+* everything: every statistic that is on by default, among them all that have p-values;
+* fit, with `--fit`, once: the fitted law of every matrix, which has no p-value and takes minutes;
 * WeightWatcher 0.7.7: `analyze()`, that is spectra and power laws, of the same matrices without the embedding, given to
   it in memory as linear layers. PYTHON is an interpreter that has it (`pip install weightwatcher==0.7.7`) beside
   rctheory; it is no dependency of this project.
@@ -65,12 +66,17 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--peer", default=sys.executable, metavar="PYTHON")
+    parser.add_argument("--fit", action="store_true")
     options = parser.parse_args()
-    names = ",".join(statistic.name for statistic in STATISTICS)
+    chosen = [s for s in STATISTICS if s.default or any(column.kind == "p-value" for column in s.columns)]
+    names = ",".join(statistic.name for statistic in chosen)
     kinds = {
         "screen": partial(measure, INSPECT, SCREEN, options.model),
         "everything": partial(measure, INSPECT, EVERYTHING, options.model, names),
     }
+    runs: dict[str, list[dict[str, Any]]] = {}
+    if options.fit:
+        runs["fit"] = [measure(INSPECT, EVERYTHING, options.model, "fit")]
     if _has_peer(options.peer):
         kinds["weightwatcher"] = partial(measure, PEER, ANALYZE, options.model, python=options.peer)
     else:
@@ -78,7 +84,7 @@ def main() -> None:
         print(f"WeightWatcher is not installed for {options.peer}, and left out; {how}", file=sys.stderr)
     with open_checkpoint(options.model) as checkpoint:
         largest = max(4 * torch.Size(tensor.shape).numel() for tensor in checkpoint.layout.tensors.values())
-    runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
+    runs |= {kind: [] for kind in kinds}
     for _ in range(options.repeats):
         for kind, run in kinds.items():
             runs[kind].append(run())

@@ -62,7 +62,10 @@ DIGITS_PLANS = {
     Tier.FULL: Plan((*WIDTHS, 1536, 2048), 16, 128, 16384, 200),
 }
 # The laws of networks that learn clothes vary more from network to network: more of them are needed.
-FASHION_PLANS = DIGITS_PLANS | {Tier.CI: Plan(WIDTHS, 8, 48, 3072, 60)}
+FASHION_PLANS = DIGITS_PLANS | {
+    Tier.SMOKE: Plan((64, 96, 128, 192, 256, 384), 12, 96, 1280, 24),
+    Tier.CI: Plan(WIDTHS, 8, 48, 3072, 60),
+}
 Plans = Mapping[Tier, Plan]
 
 

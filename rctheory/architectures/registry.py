@@ -32,9 +32,9 @@ def layout_of(config: Mapping[str, Any]) -> Layout:
         CheckpointError: no such architecture is declared, or its sizes make no sense.
     """
     known = FROM_CONFIG | declared_in_files()
-    if config.get("model_type") not in known:
+    if str(name := config.get("model_type")) not in known:
         known = declared_by_packages() | known
-    return _choose(known, config.get("model_type"), "model_type")(config)
+    return _choose(known, name, "model_type")(config)
 
 
 def config_of_gguf(metadata: Mapping[str, Any], stored: frozenset[str]) -> dict[str, Any]:

@@ -68,9 +68,17 @@ def read_index(path: Path) -> dict[str, Path]:
         if Path(file).name != file or file in ("", ".", "..") or "\\" in file or "\0" in file:
             found = f"{path.name} points outside of its folder: {name} in {file!r}"
             raise CheckpointError(found, "names of files beside the index", "do not trust this checkpoint")
-        if not (path.parent / file).is_file():
-            raise CheckpointError(f"{file} is missing, which {path.name} names", "every shard", "fetch it")
+        if not _is_file(path.parent / file):
+            raise CheckpointError(f"{file[:255]} is missing, which {path.name} names", "every shard", "fetch it")
     return {name: path.parent / file for name, file in weight_map.items()}
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is such a file; none has a name that the system refuses."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def join_shards(shards: Mapping[Path, Mapping[str, T]], index: Mapping[str, Path] | None) -> dict[str, T]:

@@ -59,6 +59,11 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         MissingExtraError: a GGUF file of a type that only the package `gguf` knows, and it is not installed.
     """
     name, path = str(source), Path(source)
+    try:
+        path.exists()
+    except OSError as error:  # a name that is too long, say, is no answer of "no"
+        found = f"{name[:80]!r} cannot be looked for ({error.strerror})"
+        raise CheckpointError(found, "a model folder or file", "check the path") from error
     if name in PACKAGED and not path.exists():
         path = find_packaged(name)
     if path.is_dir():

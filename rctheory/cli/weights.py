@@ -32,7 +32,7 @@ def inspect(
         list[str] | None,
         typer.Option(
             metavar="NAME,..",
-            help="screen, order, effects, interaction, spectrum, correlations, fit [default: all but fit].",
+            help="screen, order, effects, interaction, regimes, spectrum, correlations, fit [default: all but fit].",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,

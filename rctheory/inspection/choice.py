@@ -21,7 +21,7 @@ def choose_axes(layout: Layout, patterns: Sequence[str] | None) -> frozenset[str
     if patterns is None:
         return frozenset(layout.axes)
     chosen: set[str] = set()
-    for pattern in patterns:
+    for pattern in patterns or ("",):
         matched = {name for name, instance in layout.axes.items() if _matches(pattern, instance)}
         if not matched:
             known = ", ".join(dict.fromkeys(instance.axis.path for instance in layout.axes.values()))

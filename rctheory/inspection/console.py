@@ -19,6 +19,8 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     """Print what every statistic shows, and whether the weights are what the architecture declares."""
     part = f", {in_words(inspection.inspected)} of them inspected" if inspection.axes is not None else ""
     console.print(f"[bold]{escape(inspection.source)}[/]: {model_in_words(inspection)}{part}")
+    if inspection.rounding:
+        console.print(escape(inspection.rounding))
     for outcome in inspection.outcomes:
         console.print(f"\n[bold]{outcome.statistic.name}[/]: {escape(outcome.statistic.question)}")
         if outcome.statistic.name == "order":
@@ -131,6 +133,8 @@ def _cell(rows: Sequence[Row], column: Column) -> str:
     if not values:
         return "–"
     low, high = min(values), max(values)
+    if column.kind == "count":
+        return f"{low:g}" if low == high else f"{median(values):g} ({low:g} … {high:g})"
     return f"{low:.3g}" if low == high else f"{median(values):.3g} ({low:.2g} … {high:.2g})"
 
 

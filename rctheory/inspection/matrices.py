@@ -1,6 +1,7 @@
-"""Statistics of one matrix at a time: mean and scale effects, interaction, spectrum, a fitted law."""
+"""Statistics of one matrix at a time: mean and scale effects, interaction, regime, spectrum, a fitted law."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from math import isfinite
 
 from torch import Tensor
@@ -9,11 +10,12 @@ from rctheory.inspection.neighbours import short_name
 from rctheory.inspection.statistic import Column, Matrix, MatrixStatistic, Options, Row, Value
 from rctheory.measures.fitted import fit_rc
 from rctheory.numerics import stream_seed
-from rctheory.statistics.arrays import ArrayTest, AxisName, interaction, mean_effects
+from rctheory.statistics.arrays import ArrayTest, AxisName, classify, components, interaction, mean_effects
 from rctheory.statistics.arrays.scales import log_scale_effects
 from rctheory.statistics.spectrum import spectrum
 
 SIDES: tuple[AxisName, AxisName] = ("rows", "columns")
+LEVEL = 0.01  # at which a regime is established
 
 
 class Effects(MatrixStatistic):
@@ -71,6 +73,58 @@ class Interaction(MatrixStatistic):
         yield row_of(matrix, "", values, found.refusal)
 
 
+class Regimes(MatrixStatistic):
+    """Which limit law averages over a matrix have, and its classical variance components."""
+
+    name = "regimes"
+    question = (
+        "What do averages over a matrix do as it grows? With mean effects (non-degenerate) they are normal at the rate "
+        "N^(-1/2); with interaction alone (degenerate) a Gaussian chaos at the rate 1/N. Beside it the mean, and the "
+        "share of variance between rows and between columns; F tests of these, in JSON, refuse unequal variances."
+    )
+    columns = (
+        Column("regime", "regime", "text"),
+        Column("mean", "grand mean"),
+        Column("mean_sd", "its standard error"),
+        Column("row_p", "F test of rows", "p-value", shown=False),
+        Column("row_share", "share of rows"),
+        Column("row_low", "its 95% interval, low", shown=False),
+        Column("row_high", "its 95% interval, high", shown=False),
+        Column("column_p", "F test of columns", "p-value", shown=False),
+        Column("column_share", "share of columns"),
+        Column("column_low", "its 95% interval, low", shown=False),
+        Column("column_high", "its 95% interval, high", shown=False),
+    )
+
+    def measure_matrix(self, matrix: Matrix, options: Options) -> Iterable[Row]:
+        """Return one row."""
+        W = matrix.values
+        (regime,) = classify(W, level=LEVEL, seed=stream_seed(options.seed, "interaction", matrix.layout.name)).names()
+        found = components(W)
+        values: dict[str, Value] = {
+            "regime": regime,
+            "mean": number(found.grand_mean * matrix.unit),
+            "mean_sd": number(found.sd * matrix.unit),
+        }
+        for side, part in (("row", found.rows), ("column", found.columns)):
+            low, high = part.interval
+            values |= {
+                f"{side}_p": number(part.p_value),
+                f"{side}_share": number(part.share),
+                f"{side}_low": number(low),
+                f"{side}_high": number(high),
+            }
+        yield row_of(matrix, "", values, found.refusal)
+
+    def notes(self, rows: Sequence[Row], options: Options) -> Iterable[str]:
+        """Say which matrices are in each regime."""
+        found = [row for row in rows if row.values]
+        for regime, count in Counter(str(row.values["regime"]) for row in found).most_common():
+            patterns = Counter(row.pattern for row in found if row.values["regime"] == regime)
+            where = ", ".join(f"{pattern} {n}" for pattern, n in patterns.items())
+            yield f"{regime.capitalize()}, at level {LEVEL:g} in each matrix: {count} of {len(found)} ({where})."
+
+
 class Spectral(MatrixStatistic):
     """Directions beyond what noise of the same row and column variances makes."""
 
@@ -100,8 +154,8 @@ class Spectral(MatrixStatistic):
             "top": top / edge if top is not None and edge else None,
             "rank": int(found.rank),
             "stable_rank": number(found.stable_rank),
-            "edge": edge,
-            "noise": number(found.noise),
+            "edge": None if edge is None else edge * matrix.unit,
+            "noise": number(found.noise * matrix.unit),
         }
         yield row_of(matrix, "", values)
 

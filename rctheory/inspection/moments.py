@@ -1,10 +1,12 @@
 """Moments of a tensor and of its units, gathered block by block while it is read."""
 
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import inf, prod, sqrt
 
 import torch
 from torch import Tensor
+
+TINY = 1e-24  # a sum of fourth powers: below, those of most entries may be lost in float32, which ends at 1e-45
 
 
 @dataclass
@@ -35,13 +37,12 @@ class Moments:
         """Add a block of rows that starts at row `start`.
 
         Powers are summed in float32 inside a block (pairwise, so the error grows with the logarithm of its length) and
-        in float64 over blocks.
+        in float64 over blocks; a block whose fourth powers leave the range of float32 is summed in float64.
         """
-        squared = block * block
-        flat, flat_squared = block.reshape(-1), squared.reshape(-1)
-        sums, squares = unit_sums(block), unit_sums(squared)
-        powers = (sums[0].sum(), squares[0].sum(), flat.dot(flat_squared), flat_squared.dot(flat_squared))
-        self.powers += torch.stack(powers)
+        sums, squares, powers = _sums_of_powers(block)
+        if not TINY <= float(powers[-1]) < inf and block.any():
+            sums, squares, powers = _sums_of_powers(block.double())
+        self.powers += powers
         self.nonzero += int(torch.count_nonzero(block))
         rows = slice(start, start + len(block))
         for totals, parts in ((self.sums, sums), (self.squares, squares)):
@@ -79,6 +80,15 @@ class Moments:
     def mean_squares(self, dimension: int) -> Tensor:
         """Return the mean square of every unit of a dimension: free of the size of the other dimensions."""
         return self.squares[dimension] * (self.shape[dimension] / self.count)
+
+
+def _sums_of_powers(block: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+    """Return the sums of each unit, of its squares, and of the first four powers of all entries."""
+    squared = block * block
+    flat, flat_squared = block.reshape(-1), squared.reshape(-1)
+    sums, squares = unit_sums(block), unit_sums(squared)
+    powers = (sums[0].sum(), squares[0].sum(), flat.dot(flat_squared), flat_squared.dot(flat_squared))
+    return sums, squares, torch.stack(powers)
 
 
 def log_norms(squares: Tensor) -> Tensor:

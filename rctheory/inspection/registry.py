@@ -4,12 +4,21 @@ from collections.abc import Sequence
 
 from rctheory.errors import UsageError
 from rctheory.inspection.correlations import Correlations
-from rctheory.inspection.matrices import Effects, Fit, Interaction, Spectral
+from rctheory.inspection.matrices import Effects, Fit, Interaction, Regimes, Spectral
 from rctheory.inspection.order import Order
 from rctheory.inspection.screen import Screen
 from rctheory.inspection.statistic import Statistic
 
-STATISTICS: tuple[Statistic, ...] = (Screen(), Order(), Effects(), Interaction(), Spectral(), Correlations(), Fit())
+STATISTICS: tuple[Statistic, ...] = (
+    Screen(),
+    Order(),
+    Effects(),
+    Interaction(),
+    Regimes(),
+    Spectral(),
+    Correlations(),
+    Fit(),
+)
 
 
 def choose_statistics(names: Sequence[str] | None) -> tuple[Statistic, ...]:

@@ -94,10 +94,14 @@ class Options:
 
 @dataclass
 class Matrix:
-    """A whole two-dimensional tensor: where it belongs, and its `values` (m, n) in float32."""
+    """A whole two-dimensional tensor: where it belongs, and its `values` (m, n) in float32.
+
+    The weights are `unit` times the values, a power of two: 1 but where powers of the weights would leave float32.
+    """
 
     layout: TensorLayout
     values: Tensor
+    unit: float = 1.0
     _log_sizes: Tensor | None = None
 
     @property

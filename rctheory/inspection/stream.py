@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
-from math import prod
+from math import frexp, prod
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -28,6 +28,7 @@ from rctheory.numerics import single_threaded_kernels
 FLOAT = 4
 THREADS = 2
 POLL_SECONDS = 0.2
+FAR = 24  # powers of two from 1: fourth powers of the weights, and products of two, are in the range of float32
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ class _Pass:
         self.held: dict[str, Matrix] = {}
         self.total = sum(_bytes(tensor) for tensor in layout.tensors.values())
         self.done = 0
-        self.gathered = Gathered()
+        # Made before anything is read: what is kept should not lie between blocks that come and go.
+        self.gathered = Gathered({name: Moments.of(tensor.shape) for name, tensor in layout.tensors.items()})
         self.lock = threading.Lock()
 
     def measure(self, place: int, tensor: TensorLayout) -> None:
@@ -119,7 +121,7 @@ class _Pass:
         values = self._read(tensor, whole)
         if values is None:
             return
-        matrix = Matrix(tensor, values)
+        matrix = Matrix(tensor, values, _take_unit(values, self.gathered.moments[tensor.name].rms))
         for statistic in self.of_matrices:
             if not statistic.of_log_sizes and tensor.name not in self.waiting:
                 matrix.let_go()
@@ -136,7 +138,7 @@ class _Pass:
 
     def _read(self, tensor: TensorLayout, whole: bool) -> Tensor | None:
         """Gather the moments of a tensor; return it whole if that is wanted."""
-        moments = Moments.of(tensor.shape)
+        moments = self.gathered.moments[tensor.name]
         values = torch.empty(tensor.shape) if whole else None
         start = 0
         for block in self.checkpoint.blocks(tensor.name):
@@ -146,8 +148,6 @@ class _Pass:
             start += len(block)
             with self.lock:
                 self.done += FLOAT * block.numel()
-        with self.lock:
-            self.gathered.moments[tensor.name] = moments
         return values
 
     def _measure_pair(self, number: int, pair: Pair) -> None:
@@ -174,6 +174,16 @@ def _guarded(subject: str, tensor: TensorLayout, measure: Callable[[], Iterable[
     except (ShapeError, NumericsError) as error:
         why = f"{error.found}; expected {error.expected}"
         return (Row(subject, short_name(tensor), tensor.layer, "", {}, why),)
+
+
+def _take_unit(values: Tensor, rms: float) -> float:
+    """Divide values by a power of two near their size, in place, where they are far from 1; return it."""
+    exponent = frexp(rms)[1]
+    if abs(exponent) <= FAR:
+        return 1.0
+    for half in (exponent // 2, exponent - exponent // 2):  # at once it would not fit a float32
+        values.mul_(2.0**-half)
+    return 2.0**exponent
 
 
 def _collect(running: dict[Future[None], int], work: _Pass, report_progress: Callable[[Progress], None]) -> None:

@@ -56,9 +56,10 @@ def inspection_page(inspection: Inspection) -> str:
     part = ""
     if inspection.axes is not None:
         part = f", of which {in_words(inspection.inspected)} touch the axes {', '.join(inspection.axes)}"
-    meta = f"Architecture {model_in_words(inspection)}{part}; seed {inspection.seed}."
+    meta = f"Architecture {model_in_words(inspection)}{part}; seed {inspection.seed}. {inspection.rounding}".strip()
     title = f"Row-column structure of {inspection.source}"
-    return _page(title, headline(inspection), inspection.consistent is False, meta, inspection.outcomes)
+    tone = {True: "good", False: "bad", None: ""}[inspection.consistent]
+    return _page(title, headline(inspection), tone, meta, inspection.outcomes)
 
 
 def comparison_page(comparison: ModelComparison) -> str:
@@ -68,18 +69,18 @@ def comparison_page(comparison: ModelComparison) -> str:
     how = f"Layers are matched {comparison.matched}; {comparison.permutations} permutations, seed {comparison.seed}."
     meta = f"{said}. {how}"
     title = f"Unit laws of {models[0].source} and {models[1].source}"
-    return _page(title, comparison.verdict, False, meta, (comparison.outcome,))
+    return _page(title, comparison.verdict, "", meta, (comparison.outcome,))
 
 
-def _page(title: str, said: str, bad: bool, meta: str, outcomes: Sequence[Outcome]) -> str:
-    """Fill the template."""
+def _page(title: str, said: str, tone: str, meta: str, outcomes: Sequence[Outcome]) -> str:
+    """Fill the template; `tone` is `good`, `bad` or, where nothing was judged, empty."""
     return (
         page_templates()
         .get_template("inspection.html.jinja")
         .render(
             title=title,
             headline=said,
-            bad=bad,
+            tone=tone,
             meta=meta,
             chapters=[_chapter(outcome) for outcome in outcomes],
             level=LEVEL,

@@ -35,7 +35,7 @@ def pattern_picture(rows: Sequence[Row]) -> Picture | None:
             axes.set_xlabel("correlation of two entries (logarithmic beyond ±0.001)")
         _label(panels[0], list(lines))
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
+        figure.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
         picture = png(figure)
     caption = (
         "Correlation of two weights that share a row, a column, a neuron of two matrices (or neuron and coordinate), "
@@ -88,7 +88,7 @@ def _draw(axes: "Axes", lines: Mapping[tuple[str, str], Sequence[Row]]) -> None:
                 zorder=3,
                 label=once(f"a layer, adjusted p {'≤' if small else '>'} {LEVEL:g}"),
             )
-    axes.axvline(0, color=INK, linewidth=0.8, zorder=2)
+    axes.axvline(0, color=INK, linewidth=0.8, zorder=2, label="theory where nothing is shared")
     axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.6)
     found = [abs(_number(row, "correlation")) for rows in lines.values() for row in rows]
     reach = 1.4 * max([*found, 10 * LINEAR])

@@ -1,4 +1,4 @@
-"""Maps of tables: p-values on a logarithmic colour scale, other numbers on a linear one."""
+"""Maps of tables: p-values on a logarithmic colour scale, other numbers on a linear one unless they span decades."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LOWEST_P = 1e-6
 PRINTED_CELLS = 40
+WIDE = 20  # largest over smallest of positive numbers: beyond, a linear scale would show the largest alone
 
 
 def table_picture(claim: str, index: int, table: Table, colours: int = 96) -> Picture | None:
@@ -29,7 +30,8 @@ def table_picture(claim: str, index: int, table: Table, colours: int = 96) -> Pi
         _hatch(axes, empty)
         _frame(axes, table)
         picture = png(figure, colours)
-    scale = "Log colour scale: dark is a small p-value. " if table.kind == "p-value" else ""
+    scale = "Log colour scale. " if _is_wide(np.ma.masked_array(values, empty)) else ""
+    scale = "Log colour scale: dark is a small p-value. " if table.kind == "p-value" else scale
     void = "Hatched cells have no value." if empty.any() else ""
     return Picture(file_name(claim, f"table-{index}"), picture, f"{table.title}. {scale}{void}".strip())
 
@@ -78,9 +80,22 @@ def _draw_values(figure: "Figure", axes: "Axes", values: "np.ma.MaskedArray[Any,
     signed = values.count() > 0 and float(values.min()) < 0 < float(values.max())
     colours = matplotlib.colormaps["RdBu_r" if signed else "viridis"]
     low, high = (-limit, limit) if signed else (None, None)
-    image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto")
+    if _is_wide(values):
+        image = axes.imshow(np.ma.log10(values), cmap=colours, aspect="auto")
+    else:
+        image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto")
     bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
+    if _is_wide(values):
+        ends = math.log10(float(values.min())), math.log10(float(values.max()))
+        ticks = [k * 10.0**e for e in range(math.floor(ends[0]), math.ceil(ends[1]) + 1) for k in (1, 2, 5)]
+        ticks = [tick for tick in ticks if ends[0] <= math.log10(tick) <= ends[1]]
+        bar.set_ticks([math.log10(tick) for tick in ticks], labels=[f"{tick:g}" for tick in ticks])
     bar.outline.set_visible(False)
+
+
+def _is_wide(values: "np.ma.MaskedArray[Any, Any]") -> bool:
+    """Return whether numbers are positive and span more than a linear scale can show."""
+    return values.count() > 0 and float(values.min()) > 0 and float(values.max()) > WIDE * float(values.min())
 
 
 def _hatch(axes: "Axes", empty: "np.ndarray[Any, np.dtype[np.bool_]]") -> None:

@@ -154,8 +154,14 @@ def _swaps(random: np.random.Generator, count: int, first: int, units: int) -> n
 
 def _correlations(first: Tensor, second: Tensor) -> Tensor:
     """Return the correlation of each coordinate over pairs; NaN where one of them does not vary."""
-    first, second = first - first.mean(dim=0), second - second.mean(dim=0)
-    return (first * second).sum(dim=0) / (first.square().sum(dim=0) * second.square().sum(dim=0)).sqrt()
+    parts = []
+    for values in (first, second):
+        centred = values - values.mean(dim=0)
+        # What centring leaves of equal numbers is rounding, not 0.
+        rounding = 8 * torch.finfo(values.dtype).eps * values.abs().amax(dim=0)
+        parts.append(torch.where(centred.abs().amax(dim=0) > rounding, centred, torch.nan))
+    x, y = parts
+    return (x * y).sum(dim=0) / (x.square().sum(dim=0) * y.square().sum(dim=0)).sqrt()
 
 
 def _energies(standard: Tensor, labels: Labels, first: int, permutations: int, seed: int) -> np.ndarray:

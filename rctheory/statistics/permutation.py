@@ -22,7 +22,7 @@ from rctheory.numerics import single_threaded_kernels
 from rctheory.statistics.order import LAG_ONE, ORDER_STATISTICS, OrderStatistic
 from rctheory.statistics.replicates import prepare, replicate
 
-SCORE_BYTES = 64 << 20  # of the scores of one group of arrays, float64
+SCORE_BYTES = 16 << 20  # of the scores of one group of arrays, float64
 Arrays = Mapping[str, Tensor]
 _Members = list[tuple[str, str, Tensor]]  # hypothesis, label and array
 

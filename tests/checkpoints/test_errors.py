@@ -53,6 +53,7 @@ BREAKAGES = {
     "absurd layers": (lambda f: _config(f, num_hidden_layers=10**12), "at most 2000; correct the number"),
     "absurd width": (lambda f: _config(f, intermediate_size=10**30), r"expected \(10{30}, 32\)"),
     "no architecture": (lambda f: _config(f, model_type=None), r"model_type = None; expected one of .*llama"),
+    "architecture a list": (lambda f: _config(f, model_type=["llama"]), r"model_type = \['llama'\]; expected one of"),
     "config a list": (
         lambda f: (f / "config.json").write_text("[]"),
         r"cannot be read \(it holds a list\); expected a JSON object",
@@ -84,6 +85,7 @@ BREAKAGES = {
     ),
     "index absolute": (lambda f: _index(f, lambda m: m.update({NORM: "/model.safetensors"})), "points outside"),
     "index empty": (lambda f: (f / INDEX).write_text("{}"), "without a weight_map"),
+    "index of long names": (lambda f: _index(f, lambda m: m.update({NORM: "x" * 5000})), "xxx is missing"),
     "missing shard": (lambda f: (f / "model-00002-of-00003.safetensors").unlink(), "00002.* is missing"),
     "truncated": (lambda f: _truncate(f / "model-00002-of-00003.safetensors"), "cannot be read"),
 }
@@ -138,6 +140,8 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(CheckpointError, match="no file or folder 'nowhere'"):
         open_checkpoint("nowhere")
+    with pytest.raises(CheckpointError, match=r"'x{80}' cannot be looked for \(File name too long\)"):
+        open_checkpoint("x" * 5000)
     with pytest.raises(CheckpointError, match=r"notes.txt'; expected one of .safetensors, .pt,.* .gguf"):
         open_checkpoint(tmp_path / "notes.txt")
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04.")

@@ -90,6 +90,7 @@ def test_the_help_names_every_statistic(shell):
     ("arguments", "message"),
     [
         (["--axes", "ffm"], "--axes 'ffm' matches no axis of llama; expected vocabulary, residual, "),
+        (["--axes", ","], "--axes '' matches no axis of llama"),
         (["--statistics", "screen,oder"], "statistic 'oder'; expected one of screen, order, "),
         (["--html", "."], "--html . is a folder"),
         (["--json", "."], "--json . is a folder"),

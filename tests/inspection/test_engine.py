@@ -16,6 +16,7 @@ from rctheory.inspection.registry import STATISTICS, choose_statistics
 from rctheory.inspection.statistic import Column, Matrix, MatrixStatistic, Options, Row
 from rctheory.statistics.arrays import (
     between_correlations,
+    components,
     interaction,
     mean_effects,
     scale_effects,
@@ -86,6 +87,24 @@ def test_matrix_statistics_are_those_of_the_dense_tensor(inspection: Inspection,
     assert within["correlation"] == pytest.approx(float(within_correlations(W)["column"].value))
 
 
+def test_regimes_are_those_that_were_planted(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    m, n = weights[GATE].shape
+    weights[GATE] = weights[GATE] + 2 * torch.linspace(-1, 1, m)[:, None] * torch.linspace(-1, 1, n).sign()
+    weights[DOWN] = weights[DOWN] + 2 * torch.linspace(-1, 1, len(weights[DOWN]))[:, None]
+    found = inspect_source(str(save_folder(tmp_path, weights)), statistics=["regimes"])
+    assert row(found, "regimes", GATE)["regime"] == "degenerate interaction"
+    assert row(found, "regimes", GATE.replace("1", "0"))["regime"] == "pure noise"
+    down, expected = row(found, "regimes", DOWN), components(weights[DOWN])
+    assert down["regime"] == "non-degenerate"
+    assert down["row_share"] == pytest.approx(float(expected.rows.share))
+    assert down["row_low"] < down["row_share"] < down["row_high"]
+    assert down["row_p_adjusted"] < 1e-9
+    notes = found.outcome("regimes").notes
+    assert "Degenerate interaction, at level 0.01 in each matrix: 1 of 16 (mlp.gate_proj 1)." in notes
+    assert "Non-degenerate, at level 0.01 in each matrix: 1 of 16 (mlp.down_proj 1)." in notes
+
+
 def test_the_interaction_has_a_stream_for_each_matrix(inspection: Inspection, folder: str) -> None:
     from rctheory.numerics import stream_seed
 
@@ -110,6 +129,27 @@ def test_a_planted_coupling_of_gate_and_down_is_seen(tmp_path: Path) -> None:
     other = row(found, "correlations", f"{GATE.replace('1', '0')} and {DOWN.replace('1', '0')}",
                 "same neuron and coordinate, raw")  # fmt: skip
     assert abs(other["correlation"]) < 0.1
+
+
+@pytest.mark.parametrize("exponent", [-110, -60, 60, 110])
+def test_the_unit_of_the_weights_changes_no_number_but_those_that_have_it(
+    inspection: Inspection, folder: str, tmp_path: Path, exponent: int
+) -> None:
+    with open_checkpoint(folder) as checkpoint:
+        weights = {name: checkpoint.tensor(name) * 2.0**exponent for name in checkpoint.layout.tensors}
+    scaled = inspect_source(str(save_folder(tmp_path, weights)), permutations=999)
+    for one, other in zip(inspection.outcomes, scaled.outcomes, strict=True):
+        for row, again in zip(one.rows, other.rows, strict=True):
+            assert row.refusal == again.refusal
+            for key, value in row.values.items():
+                found = again.values[key]
+                if key in ("rms", "edge", "noise", "mean", "mean_sd"):
+                    assert isinstance(found, float)
+                    found /= 2.0**exponent
+                if isinstance(value, float):
+                    assert found == pytest.approx(value, rel=1e-3, abs=1e-6), (row.subject, key)
+                else:
+                    assert isinstance(value, dict) or found == value, (row.subject, key)
 
 
 def test_the_number_of_threads_changes_no_number(

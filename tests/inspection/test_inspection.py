@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from rctheory.inspection.hypotheses import Hypothesis, Kind, hypotheses
 from rctheory.inspection.inspection import SCHEMA, Finding, Inspection, ignore_progress, inspect_source
 from rctheory.inspection.norms import collect_norms, log_norms
 from rctheory.inspection.statistic import Row
+from rctheory.report.inspection import inspection_page
 from tests.checkpoints.folders import CONFIG, LAYOUT, save_folder, save_gguf, tiny_weights
 
 GATE = "model.layers.1.mlp.gate_proj.weight"
@@ -165,6 +167,20 @@ def test_an_inspection_is_plain_values(tmp_path: Path) -> None:
     assert rows[0]["subject"] == "residual"
     assert 0 < rows[0]["p_value"] <= rows[0]["p_value_adjusted"] <= 1
     assert set(rows[0]["p_values"]) == set(rows[0]["scores"])
+
+
+def test_rounding_in_blocks_is_told(tmp_path: Path) -> None:
+    path = save_gguf(tmp_path / "model.gguf", tiny_weights(), gguf.GGMLQuantizationType.Q4_1)
+    found = inspect_source(str(path), statistics=["screen"])
+    assert found.rounding.startswith("Rounded in blocks: 99% Q4_1 of the weights. Q4_1 adds noise of 0.6% to 0.8%")
+    assert sum(found.stored.values()) == found.parameters
+    assert found.rounding in inspection_page(found)
+    console = Console(file=io.StringIO(), width=1000)
+    print_inspection(found, console)
+    assert found.rounding in console.file.getvalue()
+    plain = inspect_source(str(save_folder(tmp_path / "plain", tiny_weights())), statistics=["screen"])
+    assert plain.rounding == ""
+    assert plain.as_dict()["stored"] == {"F32": plain.parameters}
 
 
 def test_people_read_what_contradicts_and_what_agrees(tmp_path: Path) -> None:

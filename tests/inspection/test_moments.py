@@ -52,6 +52,16 @@ def test_kurtosis_is_that_of_the_centred_entries() -> None:
     assert math.isnan(gathered(torch.ones(3, 4), 2).kurtosis)
 
 
+@pytest.mark.parametrize("exponent", [-120, -40, 30, 90])
+def test_powers_do_not_leave_the_range_of_float32(exponent: int) -> None:
+    values, scale = torch.randn(300, 20, generator=stream(0)), 2.0**exponent
+    near, far = gathered(values, 64), gathered(values * scale, 64)
+    assert far.kurtosis == pytest.approx(near.kurtosis, rel=1e-5)
+    assert far.rms == pytest.approx(near.rms * scale, rel=1e-6)
+    for dimension in range(2):
+        torch.testing.assert_close(far.squares[dimension] / scale**2, near.squares[dimension], rtol=1e-5, atol=0)
+
+
 def test_norms_are_a_view_on_moments(tmp_path) -> None:
     with open_checkpoint(save_folder(tmp_path, tiny_weights())) as checkpoint:
         messages: list[str] = []

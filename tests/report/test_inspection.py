@@ -25,7 +25,7 @@ def test_every_statistic_has_a_chapter_with_its_question(inspection: Inspection)
     for outcome in inspection.outcomes:
         assert f'<section id="{outcome.statistic.name}">' in page
         assert outcome.statistic.question.split(":")[0] in page
-    assert "consistent with the symmetry" in page
+    assert '<p class="headline good">The weights are consistent with the symmetry' in page
     assert "ffn (2 layers): no order is seen" in page
 
 
@@ -47,7 +47,9 @@ def test_a_contradiction_is_the_headline(tmp_path: Path) -> None:
 def test_without_the_order_no_verdict_is_given(tmp_path: Path) -> None:
     found = inspect_source(str(save_folder(tmp_path, tiny_weights())), statistics=["screen"])
     assert found.consistent is None
-    assert "was not tested" in inspection_page(found)
+    page = inspection_page(found)
+    assert "was not tested" in page
+    assert '<p class="headline">' in page  # neither green nor red
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -182,6 +182,16 @@ def test_pictures_only_where_there_is_something_to_draw():
     assert table_picture("a", 0, full) is not None
 
 
+def test_numbers_that_span_decades_have_a_log_colour_scale():
+    def caption(low, high):
+        values = tuple(tuple(low + (high - low) * (i + j) / 15 for j in range(9)) for i in range(8))
+        return table_picture("a", 0, replace(p_value_map(8, 9), kind="value", values=values)).caption
+
+    assert "Log colour scale." in caption(2.0, 76.0)
+    assert "Log" not in caption(2.0, 39.0)
+    assert "Log" not in caption(0.0, 76.0)
+
+
 def test_a_map_without_any_value_is_still_a_map():
     table = p_value_map(10, 9)
     empty = tuple(tuple(float("nan") for _ in row) for row in table.values)

@@ -164,3 +164,11 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compared(x, x, permutations=0)
     with pytest.raises(NumericsError, match="1 of 20 entries of the signatures"):
         compared(x, torch.where(torch.arange(10).reshape(5, 2) == 3, torch.nan, x))
+
+
+def test_units_that_do_not_vary_have_no_correlation() -> None:
+    x, y = (torch.randn(40, 2, generator=stream(seed), dtype=torch.float64) for seed in (1, 2))
+    x[:, 0] = 0.1  # its mean over 40 units is not 0.1 in floating point
+    found = compare_laws(x, y, permutations=99, seed=0, paired=True).correlations
+    assert math.isnan(found[0])
+    assert found[1] == pytest.approx(float(torch.corrcoef(torch.stack([x[:, 1], y[:, 1]]))[0, 1]))

@@ -10,6 +10,7 @@ from scipy import stats
 from rctheory.suite.experiment import Context, Tier
 from tests.helpers import CUTOFF, stream
 from verification.calibration import Calibrated, Cell, report, study
+from verification.calibration_dissociation import dissociation_p_values
 from verification.calibration_noise import NOISES, PROFILE, SPREAD, draw
 from verification.calibration_power import SIGNALS
 
@@ -60,6 +61,16 @@ def test_a_test_that_refuses_everything_supports_nothing() -> None:
     measured = report(study(Context(tier=Tier.SMOKE), nothing, 10, (4, 32)))
     assert measured.quantities["size"].values == {}
     assert math.isnan(measured.quantities["within"].value)
+
+
+def test_dissociation_is_studied_on_arrays_with_and_without_row_effects() -> None:
+    with_effects, alone = (
+        dissociation_p_values(Context(tier=Tier.SMOKE), "Gaussian", 300, effect) for effect in (1.0, 0.0)
+    )
+    assert stats.binomtest(int((with_effects <= 0.05).sum()), 300, 0.05).pvalue > CUTOFF
+    assert float((alone <= 0.05).double().mean()) < float((with_effects <= 0.05).double().mean())
+    again = dissociation_p_values(Context(tier=Tier.SMOKE), "Gaussian", 150, 1.0)
+    torch.testing.assert_close(again[:100], with_effects[:100], rtol=0, atol=0)
 
 
 def test_every_noise_is_studied_and_uniform_p_values_pass() -> None:

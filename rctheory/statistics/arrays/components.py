@@ -9,6 +9,7 @@ from scipy import stats
 from torch import Tensor
 
 from rctheory.errors import ShapeError, UsageError
+from rctheory.statistics.arrays.cycles import square_sum
 from rctheory.statistics.arrays.outcome import ArrayTest, require_arrays, require_axis
 from rctheory.statistics.arrays.tails import upper_tail, without_diagonal
 
@@ -54,7 +55,7 @@ def mean_effects(W: Tensor, axis: str, *, aligned: int = 1) -> ArrayTest:
     if size >= n:
         raise ShapeError(f"{n} entries of a line in one block of {size}", "at least two blocks", "align fewer entries")
     sums = _block_sums(lines, size)
-    sums = sums - sums.mean(dim=-2, keepdim=True)
+    sums -= sums.mean(dim=-2, keepdim=True)
     K = without_diagonal(sums.transpose(-1, -2) @ sums)
     total, sd = K.sum(dim=(-1, -2)), (2 * K.square().sum(dim=(-1, -2))).sqrt()
     third = 8 * ((K @ K) * K).sum(dim=(-1, -2))
@@ -146,8 +147,8 @@ def components(W: Tensor, level: float = 0.95) -> Components:
     residuals, mean, rows, columns = double_centred(W)
     ms_r = n * rows.square().sum(dim=-1) / (m - 1)
     ms_c = m * columns.square().sum(dim=-1) / (n - 1)
-    ms_e = torch.linalg.vector_norm(residuals, dim=(-1, -2)).double().square() / ((m - 1) * (n - 1))
-    refused = unequal_variances(residuals)
+    ms_e = square_sum(residuals) / ((m - 1) * (n - 1))
+    refused = _unequal(residuals.square_())
     freedom = (m - 1) * (n - 1)
     analysed = [
         _analyse(ms_r, ms_e, (m - 1, freedom), n, level, refused),
@@ -173,7 +174,11 @@ def double_centred(W: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def unequal_variances(residuals: Tensor) -> Tensor:
     """Return where the squares of residuals (..., m, n) differ between rows or between columns, at level `UNEQUAL`."""
-    squares = residuals.square()
+    return _unequal(residuals.square())
+
+
+def _unequal(squares: Tensor) -> Tensor:
+    """Return where squares of residuals differ between rows or between columns."""
     return (mean_effects(squares, "rows").p_value <= UNEQUAL) | (mean_effects(squares, "columns").p_value <= UNEQUAL)
 
 

@@ -176,3 +176,10 @@ def test_sums_over_distinct_indices() -> None:
     triples = sum(float(x[i] * x[j] * x[k]) for i, j, k in permutations(range(6), 3)) / 6
     assert float(distinct_pairs(x)) == pytest.approx(pairs)
     assert float(distinct_triples(*power_sums(x))) == pytest.approx(triples)
+
+
+def test_the_residual_mean_square_of_a_large_array_in_float32_is_that_in_float64() -> None:
+    W = torch.randn(20_000, 1_000, generator=stream(3))
+    single, double = components(W), components(W.double())
+    assert float(single.residual) == pytest.approx(float(double.residual), rel=1e-5)
+    assert float(single.rows.F) == pytest.approx(float(double.rows.F), rel=1e-4)
