@@ -93,6 +93,10 @@ class Layout:
         """Return the size of each axis by the name of the axis: every layer has the same."""
         return {instance.axis.name: instance.size for instance in self.axes.values()}
 
+    def singular(self, name: str) -> str:
+        """Return the axis that a user means by its name or by its plural; another name as it is."""
+        return name[:-1] if name not in self.sizes and name.removesuffix("s") in self.sizes else name
+
     @cached_property
     def _touches(self) -> dict[str, list[Touch]]:
         """Where each axis instance is used."""

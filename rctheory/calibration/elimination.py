@@ -1,7 +1,7 @@
 """Least squares on a sample of units: which to keep, and what reads them afterwards.
 
-Outputs Y (T, D) are to be made from hidden units H (T, n) of which only m may be kept: minimise |Y - H_S W_S|^2 over the
-kept set S and the weights W_S. Everything needed is in the Gram matrix G = H'H and in C = H'Y; no T x T matrix is made.
+Outputs Y (T, D) are to be made from hidden units H (T, n) of which only m may be kept: minimise |Y - H_S W_S|^2 over
+the kept set S and the weights W_S. All that is needed is the Gram matrix G = H'H and C = H'Y; no T x T matrix is made.
 
 Units are taken away backwards. With W = G^-1 C, the units kept so far without unit j miss
 |w_j|^2 / (G^-1)_jj more, and the others take over its part: w_k -= (G^-1)_kj w_j / (G^-1)_jj.
@@ -87,7 +87,8 @@ def _costs(inverse: Tensor, weights: Tensor, group: int) -> Tensor:
     units = len(inverse) // group
     blocks = inverse.reshape(units, group, units, group).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
     parts = weights.reshape(units, group, -1)
-    return (parts * torch.linalg.solve(blocks, parts)).sum(dim=(1, 2))
+    costs: Tensor = (parts * torch.linalg.solve(blocks, parts)).sum(dim=(1, 2))
+    return costs
 
 
 def _without(inverse: Tensor, weights: Tensor, away: Tensor, stay: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,7 +52,8 @@ class LayeredModel:
     def run(self, number: int, chunk: Chunk) -> Tensor:
         """Return what comes out of a layer."""
         out = self._layers[number](chunk.stream, **chunk.arguments)
-        return out[0] if isinstance(out, tuple) else out
+        stream: Tensor = out[0] if isinstance(out, tuple) else out
+        return stream
 
     def run_until(self, number: int, chunk: Chunk, module: nn.Module) -> Tensor:
         """Return what goes into a module of a layer; nothing after it is computed."""
@@ -67,7 +68,7 @@ class LayeredModel:
     def weight(self, tensor: str) -> Tensor:
         """Return a declared matrix that is stored whole, inputs first: (inputs, outputs), a view."""
         place, layout = self.layout.place(tensor, Naming.TRANSFORMERS), self.layout.tensors[tensor]
-        weight = self.model.get_parameter(place.names[0]).detach()
+        weight: Tensor = self.model.get_parameter(place.names[0]).detach()
         if len(place.pieces) != 1 or tuple(weight.shape) != layout.shape:
             found = f"tensor {tensor} of {self.layout.architecture}, which is a part of a stored one"
             raise ShapeError(found, "a matrix of its own", "calibrate an axis that such a matrix reads")
@@ -137,11 +138,11 @@ def silenced(module: nn.Module) -> Iterator[list[Tensor]]:
         weight = module.get_parameter("weight")
         return x.new_zeros(()).expand(*x.shape[:-1], weight.numel() // x.shape[-1])
 
-    module.forward = nothing  # type: ignore[assignment]
+    module.forward = nothing
     try:
         yield seen
     finally:
-        module.forward = forward  # type: ignore[method-assign]
+        module.forward = forward
 
 
 def advance(chunks: Sequence[Chunk], streams: Sequence[Tensor]) -> None:

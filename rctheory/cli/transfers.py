@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rctheory.cli.changes import read_widths
 from rctheory.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from rctheory.checkpoints.checkpoint import Checkpoint
     from rctheory.transfer.transfer_plan import TransferPlan
 
-MOST_DIGITS = 18  # of a width
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 
 
@@ -104,23 +104,8 @@ def _plan(checkpoint: "Checkpoint", changes: list[str], plan: Path | None, optio
         return load_plan(plan)
     if not changes:
         raise UsageError("no new width", "--set AXIS=WIDTH or --plan FILE", "see --legal for what may change")
-    read = [_change(text, layout) for text in changes]
-    widths = dict(read)
-    for name in widths:
-        if len({width for other, width in read if other == name}) > 1:
-            raise UsageError(f"--set {name} to several widths", "one", "name each axis once")
+    widths = read_widths(changes, layout)
     return draw_transfer(layout, widths, importance=weight_importance(checkpoint), **options)
-
-
-def _change(text: str, layout: "Layout") -> tuple[str, int]:
-    """Read `axis=width`; the plural of an axis is understood."""
-    name, _, width = text.partition("=")
-    name = name.strip()
-    digits = width.strip()
-    if not digits.isdecimal() or len(digits) > MOST_DIGITS or int(digits) < 1:
-        found = f"--set {text[:40]!r}"
-        raise UsageError(found, "AXIS=WIDTH with a whole number >= 1", "write it like ffn=3072")
-    return (name[:-1] if name not in layout.sizes and name.removesuffix("s") in layout.sizes else name), int(digits)
 
 
 def _run(

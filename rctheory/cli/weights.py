@@ -1,16 +1,13 @@
 """`rctheory inspect`: the statistics of stored weights, and the comparison of two models."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from rctheory.cli.outputs import STDOUT, check_targets, say_where, write_outputs
 from rctheory.errors import UsageError
-
-STDOUT = "-"
 
 
 def inspect(
@@ -61,7 +58,7 @@ def inspect(
     from rctheory.inspection.console import print_comparison, print_inspection
     from rctheory.inspection.inspection import inspect_source
 
-    _check_targets(as_json, html)
+    check_targets(as_json, html)
     if other is not None:
         if statistics:
             raise UsageError("--statistics with two models", "one model", "leave it out: two are compared on unit laws")
@@ -69,10 +66,10 @@ def inspect(
             comparison = compare_sources(
                 source, other, axes=_split(axes), seed=seed, permutations=permutations, report_progress=tell
             )
-        _write(comparison.as_dict(), as_json, html, lambda: _pages().comparison_page(comparison))
+        write_outputs(comparison.as_dict(), as_json, html, lambda: _pages().comparison_page(comparison))
         if as_json != STDOUT:
             print_comparison(comparison, make_console())
-            _say_where(as_json, html)
+            say_where(as_json, html)
         return
     with follow() as tell:
         inspection = inspect_source(
@@ -83,10 +80,10 @@ def inspect(
             permutations=permutations,
             report_progress=tell,
         )
-    _write(inspection.as_dict(), as_json, html, lambda: _pages().inspection_page(inspection))
+    write_outputs(inspection.as_dict(), as_json, html, lambda: _pages().inspection_page(inspection))
     if as_json != STDOUT:
         print_inspection(inspection, make_console())
-        _say_where(as_json, html)
+        say_where(as_json, html)
     raise typer.Exit(1 if inspection.consistent is False else 0)
 
 
@@ -95,43 +92,8 @@ def _split(values: list[str] | None) -> list[str] | None:
     return None if not values else [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
-def _check_targets(as_json: str | None, html: Path | None) -> None:
-    """Refuse, before any work, files that cannot be written."""
-    from rctheory.suite.environment import prepare_folder
-
-    files = {"--html": html, "--json": None if as_json in (None, STDOUT) else Path(str(as_json))}
-    for option, file in files.items():
-        if file is not None:
-            if file.is_dir():
-                raise UsageError(f"{option} {file} is a folder", "a file", "name a file in it")
-            prepare_folder(file.parent)
-    if html is not None and html == files["--json"]:
-        raise UsageError(f"--html and --json both name {html}", "two files", "name another file")
-
-
 def _pages() -> ModuleType:
     """Return the module that draws pages; it brings matplotlib, which numbers alone do not need."""
     from rctheory.report import inspection
 
     return inspection
-
-
-def _write(value: dict[str, Any], as_json: str | None, html: Path | None, make_page: Callable[[], str]) -> None:
-    """Make everything in memory, then write each file at once, or JSON to stdout."""
-    from rctheory.suite.codec import write_atomically
-
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    page = make_page() if html is not None else ""
-    if html is not None:
-        write_atomically(html, page)
-    if as_json == STDOUT:
-        typer.echo(text, nl=False)
-    elif as_json is not None:
-        write_atomically(Path(as_json), text)
-
-
-def _say_where(as_json: str | None, html: Path | None) -> None:
-    """Name the files that were written."""
-    for kind, file in (("JSON", as_json), ("page", html)):
-        if file is not None:
-            typer.echo(f"{kind}: {file}")

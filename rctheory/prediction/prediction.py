@@ -7,6 +7,7 @@ independently, so that variances and shifts add.
 Source: claims `influence.loss-change`, `sampling.variance`.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -174,7 +175,7 @@ def _jackknife(gradients: Tensor, m: int, design: Design) -> float:
         return float("nan")
     left = (gradients.sum(dim=0) - gradients) / (count - 1)
     logs = design.variance(left, m).clamp(min=1e-300).log() / 2
-    return float((logs - logs.mean()).square().sum() * (count - 1) / count) ** 0.5
+    return sqrt(float((logs - logs.mean()).square().sum()) * (count - 1) / count)
 
 
 def cheapest(
@@ -190,10 +191,12 @@ def cheapest(
         sigmas: how many standard deviations above the mean must still keep to it.
 
     Returns:
-        The index of the transfer; None where none does.
+        The index of the transfer; None where none does. It is found by bisection, because a wider sample costs less.
     """
-    for index, widths in enumerate(candidates):
+
+    def keeps(widths: Mapping[str, int]) -> bool:
         found = predict(influence, widths, design)
-        if found.shift + sigmas * found.sd <= budget:  # NaN keeps to no budget
-            return index
-    return None
+        return found.shift + sigmas * found.sd <= budget  # NaN keeps to no budget
+
+    index = bisect_left(candidates, True, key=keeps)  # the first that keeps to it
+    return index if index < len(candidates) else None

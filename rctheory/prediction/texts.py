@@ -1,0 +1,70 @@
+"""Texts as windows of tokens: files, one after the other, cut to equal lengths."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rctheory.errors import UsageError
+from rctheory.transfer.models import longest, tokenize
+
+
+def read_texts(paths: Sequence[Path]) -> list[str]:
+    """Return the contents of text files.
+
+    Raises:
+        UsageError: no file, or one that cannot be read or holds nothing.
+    """
+    if not paths:
+        raise UsageError("no text", "at least one file", "name it with --text FILE")
+    found = []
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            found_ = f"text {path} cannot be read ({error.strerror or error})"
+            raise UsageError(found_, "a text file", "check the path") from error
+        if not text.strip():
+            raise UsageError(f"text {path} is empty", "some words", "name another file")
+        found.append(text)
+    return found
+
+
+def windows_of(folder: Path, texts: Sequence[str], *, tokens: int, length: int) -> Tensor:
+    """Return windows of several texts, (N, length) int64: as many of each as there are, up to `tokens` in all.
+
+    Windows of a text follow each other from its beginning; every text gets an equal share of them, and what a short
+    one leaves goes to the others. A single text that is shorter than a window is one window of its own length.
+
+    Args:
+        folder: of the model, with its tokenizer.
+        texts: one or more.
+        tokens: most tokens in all.
+        length: tokens of a window; at most what the model reads at once.
+
+    Raises:
+        CheckpointError: no tokenizer.
+        UsageError: fewer tokens than a window has, or a window of less than two.
+    """
+    most = longest(folder)
+    length = min(length, most) if most else length
+    if length < 2 or tokens < 2:
+        raise UsageError(f"{tokens} tokens in windows of {length}", "at least 2 of each", "give more")
+    streams = [tokenize(folder, text)[0] for text in texts]
+    length = min(length, max(len(stream) for stream in streams))
+    available = [len(stream) // length for stream in streams]
+    taken = shares(available, max(1, tokens // length))
+    return torch.cat([s[: k * length].reshape(k, length) for s, k in zip(streams, taken, strict=True)])
+
+
+def shares(available: Sequence[int], wanted: int) -> list[int]:
+    """Share `wanted` places among several stocks as evenly as their sizes allow; the first take what is left over."""
+    taken = [0] * len(available)
+    while wanted and (open_ := [i for i, stock in enumerate(available) if taken[i] < stock]):
+        each, over = divmod(wanted, len(open_))
+        for rank, i in enumerate(open_):
+            more = min(each + (rank < over), available[i] - taken[i])
+            taken[i] += more
+            wanted -= more
+    return taken
