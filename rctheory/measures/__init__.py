@@ -20,7 +20,9 @@ from rctheory.measures.distances import (
 from rctheory.measures.fitted import Goodness, RCFit, fit_rc
 from rctheory.measures.kernels import RCKernel, SeparableKernel, coordinates, leading, trigonometric
 from rctheory.measures.laws import GaussianLaw, NeuronLaw, RademacherLaw, UniformLaw, Units
+from rctheory.measures.quadrature import Herding, Quantisation, TreeStrata
 from rctheory.measures.residuals import ResidualLaw
+from rctheory.measures.rules import FeatureDesign, Reweighted, Rule
 from rctheory.measures.samplers import stratified
 from rctheory.measures.signatures import signature_law
 
@@ -28,16 +30,22 @@ __all__ = [
     "DESIGNS",
     "Balanced",
     "Design",
+    "FeatureDesign",
     "GaussianLaw",
     "Goodness",
+    "Herding",
     "Independent",
     "NeuronLaw",
+    "Quantisation",
     "RCFit",
     "RCKernel",
     "RademacherLaw",
     "ResidualLaw",
+    "Reweighted",
+    "Rule",
     "SeparableKernel",
     "Stratified",
+    "TreeStrata",
     "UniformLaw",
     "Units",
     "Weighted",
