@@ -54,6 +54,14 @@ class UnitKernel:
         x, y = self.points[left], self.points[right]
         return x @ y.T if self.linear else torch.exp(torch.cdist(x, y).square() / -2)
 
+    def column(self, unit: int) -> Tensor:
+        """Return k(i, unit) for every i, (n,)."""
+        products = self.points @ self.points[unit]
+        if self.linear:
+            return products
+        squares = self.points.square().sum(dim=1)
+        return torch.exp(products - (squares + squares[unit]) / 2)
+
     def own(self) -> Tensor:
         """Return k(i, i), (n,)."""
         return self.points.square().sum(dim=1) if self.linear else torch.ones(len(self.points), dtype=torch.float64)

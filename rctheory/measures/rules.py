@@ -89,7 +89,10 @@ class Rule:
 
 
 class FeatureDesign(ABC):
-    """A map from features of n units to a rule of m <= n of them. With m = n the rule is every unit once, exactly."""
+    """A map from features of n units to a rule of m <= n of them.
+
+    Of m = n units the rule is every unit once, exactly, unless units are drawn with replacement (`Importance`).
+    """
 
     name: ClassVar[str]
 
