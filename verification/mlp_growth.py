@@ -1,0 +1,302 @@
+"""Claim `mlp.growth`: networks that grow, or shrink, between all pairs of widths, at once and after more training.
+
+Networks of all widths follow one limit, with the same mini-batches. So a network that was trained at width n and is
+then grown starts where its source is (exactly, by balanced copies), goes on as its source would, and is as far from a
+network trained at the large width as two independent networks of both widths are: v (1/n + 1/m) in the mean square.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from rctheory.dynamics import CROSS_ENTROPY, Network, risk
+from rctheory.dynamics.training import Observer
+from rctheory.measures import DESIGNS
+from rctheory.numerics import generator
+from rctheory.statistics.gates import Curve, Estimate, Quantity
+from rctheory.statistics.rates import effective_width
+from rctheory.suite.experiment import Context, Experiment, Measurement, Table, Tier
+from rctheory.transfer import draw_plan
+from verification.digits import Split
+from verification.tasks import CIFAR10, DIGITS, FASHION, STEP, Task, gaussian, one_hot, run
+from verification.transfers import duplicate, layout_of, resample
+from verification.variates import pooled_points
+
+EVERY = 4  # steps between two looks at the loss
+SAMPLE = 512  # training inputs whose loss is looked at
+HELD_OUT = 1000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much a tier does.
+
+    Args:
+        widths: of the table of all pairs.
+        ladder: widths that are doubled for the rate.
+        most: how many networks of a width at most; `area`^2 / n^2 of width n, at least `least`.
+        least: see `most`.
+        area: see `most`.
+        steps: of the first training; so many more are allowed afterwards.
+        more: steps after which the grown network is compared.
+    """
+
+    widths: tuple[int, ...]
+    ladder: tuple[int, ...]
+    most: int
+    least: int
+    area: int
+    steps: int
+    more: int
+
+    def seeds(self, n: int) -> int:
+        """Return how many networks of width n to train."""
+        return max(self.least, min(self.most, self.area**2 // n**2))
+
+
+LADDER = (32, 48, 64, 96, 128, 192)
+PLANS = {
+    Tier.SMOKE: Plan((32, 64, 128), LADDER, most=24, least=6, area=768, steps=60, more=20),
+    Tier.CI: Plan((64, 128, 256, 512), (*LADDER, 256), most=48, least=6, area=1536, steps=200, more=50),
+    Tier.FULL: Plan(
+        (64, 128, 256, 512, 1024, 2048),
+        (*LADDER, 256, 384, 512, 1024),
+        most=64,
+        least=8,
+        area=8192,
+        steps=400,
+        more=100,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What a control gets wrong: axes that are not tied, or the rate of a standard parametrisation."""
+
+    tied: bool = True
+    standard_rate: bool = False
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Networks of width n moved to width m, each against one trained at width m; one number for each pair of seeds.
+
+    Args:
+        zero_shot: accuracy and loss at once, (seeds, 2).
+        later: the same after `more` steps.
+        start: change of the outputs by the transfer, relative.
+        trajectory: after `more` steps, difference from the source that was trained on, relative; growth alone.
+        gaps: squared distance of outputs from the large network's after as many steps in all.
+        share: steps until the loss of a network trained at width m is reached, over the steps that it took.
+    """
+
+    zero_shot: Tensor
+    later: Tensor
+    start: float
+    trajectory: float
+    gaps: tuple[float, ...]
+    share: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Lab:
+    """One task at one tier on one device: it trains, looks and moves; what it trained is kept in the process."""
+
+    task: Task
+    plan: Plan
+    root: int
+    device: torch.device
+
+    def data(self) -> tuple[Split, Split, Split]:
+        """Return training data, a sample of them, and held-out data."""
+        training, held_out = self.task.data()
+        picks = torch.randperm(len(training.x), generator=generator(self.root, "growth", "sample"))[:SAMPLE]
+        parts = ((training.x, training.labels), (training.x[picks], training.labels[picks]))
+        rest = (held_out.x[:HELD_OUT], held_out.labels[:HELD_OUT])
+        first, sample, out = (Split(x.to(self.device), labels.to(self.device)) for x, labels in (*parts, rest))
+        return first, sample, out
+
+    def go_on(self, network: Network, steps: int, observer: Observer | None = None, step: float = STEP) -> Network:
+        """Train for more steps after the first training."""
+        return run(network, self.data()[0], self.root, self.plan.steps, steps, observer=observer, step=step)
+
+    def loss(self, network: Network) -> Tensor:
+        """Return the training loss on the sample, (seeds,)."""
+        sample = self.data()[1]
+        return risk(network, sample.x, one_hot(sample.labels), CROSS_ENTROPY)
+
+    def look(self, network: Network) -> Tensor:
+        """Return held-out accuracy and training loss, (seeds, 2)."""
+        out = self.data()[2]
+        right = (network.outputs(out.x).argmax(dim=-1) == out.labels).double().mean(dim=-1)
+        return torch.stack([right, self.loss(network).double()], dim=-1).cpu()
+
+
+@cache
+def _trained(lab: _Lab, width: int, seeds: int) -> tuple[Network, Network]:
+    """Return networks of one width after the first training, and after `more` steps; once in a process.
+
+    The streams of random numbers are named by the width: networks of different widths are independent.
+    """
+    data = lab.data()[0]
+    start = gaussian(data.x.shape[1]).sample(
+        (width, width), range(seeds), root=lab.root, dtype=torch.float32, device=lab.device
+    )
+    network = run(start, data, lab.root, 0, lab.plan.steps)
+    return network, lab.go_on(network, lab.plan.more)
+
+
+def move(network: Network, width: int, root: int, *, tied: bool = True) -> Network:
+    """Return networks grown by balanced copies, which share the mass of their source, or shrunk to a random part."""
+    n = network.widths[1]
+    if width < n:
+        return resample(network, width, DESIGNS["without-replacement"], root, tied=tied)
+    names = [f"hidden.{layer}" for layer in range(1, len(network.weights))]
+    plan = draw_plan(layout_of(network), dict.fromkeys(names, width), DESIGNS["balanced"], root)
+    if tied:
+        return duplicate(network, plan)
+    return duplicate(network, plan, {name: _shuffled(indices, root, name) for name, indices in plan.items()})
+
+
+def _shuffled(indices: Tensor, root: int, name: str) -> Tensor:
+    return indices[torch.randperm(len(indices), generator=generator(root, "growth", "untied", name))]
+
+
+def _pair(lab: _Lab, n: int, m: int, planted: Planted, *, timed: bool) -> _Pair:
+    """Move networks of width n to width m, look at them, and train on."""
+    seeds = min(lab.plan.seeds(n), lab.plan.seeds(m))
+    (source, source_later), (other, other_later) = (_first(_trained(lab, w, lab.plan.seeds(w)), seeds) for w in (n, m))
+    moved = move(source, m, lab.root, tied=planted.tied)
+    later = lab.go_on(moved, lab.plan.more, step=STEP * n / m if planted.standard_rate else STEP)
+    x = lab.data()[2].x
+    before, after, wanted, large = (net.outputs(x) for net in (source, moved, source_later, other_later))
+    outputs = later.outputs(x)
+    share: tuple[float, ...] = ()
+    if timed:
+        # Copies of a neuron stay equal: the source goes on as the grown network would, at a fraction of the work. That
+        # they do is what `trajectory` measures.
+        share = _share(lab, source if n < m else moved, lab.loss(other))
+    gaps = (outputs - large).square().mean(dim=(-1, -2))
+    return _Pair(
+        lab.look(moved),
+        lab.look(later),
+        _relative(after, before),
+        _relative(outputs, wanted),
+        tuple(gaps.tolist()),
+        share,
+    )
+
+
+def _first(networks: tuple[Network, Network], seeds: int) -> tuple[Network, Network]:
+    """Return the networks of the first seeds."""
+    start, later = (replace(net, weights=tuple(w[:seeds] for w in net.weights)) for net in networks)
+    return start, later
+
+
+def _relative(outputs: Tensor, wanted: Tensor) -> float:
+    """Return the largest root mean square difference over the seeds, relative to the size of what is wanted."""
+    difference = (outputs - wanted).square().mean(dim=(-1, -2)) / wanted.square().mean(dim=(-1, -2))
+    return math.sqrt(float(difference.max()))
+
+
+def _share(lab: _Lab, network: Network, targets: Tensor) -> tuple[float, ...]:
+    """Return the steps until the loss is at most the target, over the steps of the first training; 1 if it never is."""
+    reached = torch.full_like(targets, lab.plan.steps)
+
+    def look(index: int, current: Network, _signatures: object) -> None:
+        if index % EVERY == 0:
+            # A loss that is reached at once counts as a look: no factor is better than what is resolved.
+            reached[(lab.loss(current) <= targets) & (reached == lab.plan.steps)] = max(index, EVERY)
+
+    lab.go_on(network, lab.plan.steps, look)
+    return tuple((reached / lab.plan.steps).tolist())
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Return Student's interval of the mean of independent values."""
+    mean = sum(values) / len(values)
+    se = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * se
+    return mean - half, mean + half
+
+
+def _measure(context: Context, task: Task, planted: Planted | None = None) -> Measurement:
+    """Move networks between all pairs of widths, and between a width and its double for the rate."""
+    plan = PLANS[context.tier]
+    lab = _Lab(task, plan, context.seed, context.device)
+    pairs: dict[tuple[int, int], _Pair] = {}
+    wanted = [(n, 2 * n) for n in plan.ladder]
+    # A control is seen on few pairs.
+    wanted += [] if planted else [(n, m) for n in plan.widths for m in plan.widths if n != m and (n, m) not in wanted]
+    for n, m in wanted:
+        context.report_progress(f"{n} to {m}")
+        timed = n in plan.widths and m in plan.widths
+        pairs[n, m] = _pair(lab, n, m, planted or Planted(), timed=timed)
+    growing = {pair: found for pair, found in pairs.items() if pair[0] < pair[1]}
+    gaps = {n: growing[n, 2 * n].gaps for n in plan.ladder}
+    points = pooled_points(gaps, lambda n: effective_width(n, 2 * n, nested=False))
+    timed_pairs = [found.share for found in growing.values() if found.share]
+    common = min(len(share) for share in timed_pairs)
+    by_seed = [sum(share[k] for share in timed_pairs) / len(timed_pairs) for k in range(common)]
+    quantities: dict[str, Quantity] = {
+        "start": Estimate(max(found.start for found in growing.values())),
+        "trajectory": Estimate(max(found.trajectory for found in growing.values())),
+        "gap": Curve(points, "effective width 1 / (1/n + 1/(2n))", "RMS difference from the large network"),
+        "share": Estimate(sum(by_seed) / common, interval(by_seed)),
+    }
+    return Measurement(quantities, _tables(lab, pairs), (_remark(plan),))
+
+
+def _remark(plan: Plan) -> str:
+    return (
+        f"{plan.steps} steps at each width, then {plan.more} more. A factor counts steps at the target's width: those of "
+        "training there from the start over those of the moved network until it has the same training loss, looked at "
+        f"every {EVERY} steps: at most {plan.steps // EVERY}, and 1 where the loss is not reached in {plan.steps} steps. "
+        "Work also counts the training of the source, a step at width n costing n^2."
+    )
+
+
+def _tables(lab: _Lab, pairs: dict[tuple[int, int], _Pair]) -> tuple[Table, ...]:
+    """Return what moved networks do, and what growth saves."""
+    scores, factors = {}, {}
+    for (n, m), found in pairs.items():
+        if not found.share:
+            continue
+        alone = [lab.look(net).mean(dim=0) for net in _trained(lab, m, lab.plan.seeds(m))]
+        at_once, later = found.zero_shot.mean(dim=0), found.later.mean(dim=0)
+        columns = torch.stack([at_once, later, *alone])
+        scores[f"{n} to {m}"] = (*columns[:, 0].tolist(), *columns[:, 1].tolist())
+        mean, (low, high) = sum(found.share) / len(found.share), interval(found.share)
+        work = mean + min(1.0, (n / m) ** 2) if n < m else mean
+        factors[f"{n} to {m}"] = (1 / mean, 1 / high, 1 / max(low, EVERY / lab.plan.steps), 1 / work)
+    kinds = ("at once", "after more steps", f"trained at m, {lab.plan.steps} steps", "trained at m, all steps")
+    heads = tuple(f"{what}, {kind}" for what in ("accuracy", "loss") for kind in kinds)
+    saved = ("factor in steps", "95% low", "95% high", "factor in work")
+    return (
+        Table("Networks of width n moved to width m", tuple(scores), heads, tuple(scores.values()), "text"),
+        Table("How many times fewer steps", tuple(factors), saved, tuple(factors.values()), "text"),
+    )
+
+
+def _experiments(task: Task) -> tuple[Experiment, ...]:
+    """Return the experiment on a task and its two controls."""
+
+    def of(title: str, planted: Planted | None = None) -> Experiment:
+        return Experiment(title, lambda context: _measure(context, task, planted), task.requires)
+
+    return (
+        of(f"networks trained on {task.title}, moved between all pairs of widths"),
+        of("rows of a layer copied independently of the next layer's columns", Planted(tied=False)),
+        of("the learning rate of a standard parametrisation after growing", Planted(standard_rate=True)),
+    )
+
+
+EXPERIMENT, UNTIED, STANDARD_RATE = _experiments(DIGITS)
+FASHION_EXPERIMENT, FASHION_UNTIED, FASHION_STANDARD_RATE = _experiments(FASHION)
+CIFAR10_EXPERIMENT, CIFAR10_UNTIED, CIFAR10_STANDARD_RATE = _experiments(CIFAR10)
