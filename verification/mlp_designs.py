@@ -27,7 +27,7 @@ from rctheory.measures import (
 from rctheory.numerics import generator
 from rctheory.statistics.gates import Curve, Quantity
 from rctheory.statistics.rates import Point, effective_width
-from rctheory.suite.experiment import Context, Experiment, Measurement, Table
+from rctheory.suite.experiment import Context, Experiment, Measurement, Table, Tier
 from rctheory.transfer import take
 from verification.tasks import CIFAR10, DIGITS, FASHION, Law, Task, gaussian, line, trained
 from verification.transfers import layout_of
@@ -37,6 +37,8 @@ SHARES = ((1, 16), (3, 32), (1, 8), (3, 16), (1, 4), (3, 8), (1, 2))
 POOL, PROBES = 64, 16  # training inputs whose influences are known; how many of them a draw sees
 CALIBRATION, HELD_OUT = 4096, 360  # at most; least squares want more inputs than units
 STEPS = 400
+WIDTHS = {Tier.SMOKE: 512, Tier.CI: 1024, Tier.FULL: 2048}
+DRAWS = {Tier.SMOKE: (4, 64), Tier.CI: (6, 96), Tier.FULL: (16, 256)}  # of designs that see units, of the others
 BLIND = {"iid": "iid", "without_replacement": "without-replacement"}
 SEEING: dict[str, FeatureDesign] = {
     "importance": Importance(),
@@ -193,8 +195,7 @@ def _linear(source: _Source, rules: Rules) -> Tensor:
 
 def _measure(context: Context, task: Task, *, tied: bool = True, shuffled: bool = False) -> Measurement:
     """Shrink networks on a line and on 16-dimensional latents, by every design."""
-    n = context.choose(smoke=512, ci=1024, full=2048)
-    few, many = context.choose(smoke=(4, 64), ci=(6, 96), full=(16, 256))
+    n, (few, many) = WIDTHS[context.tier], DRAWS[context.tier]
     control = not tied or shuffled
     context.report_progress(f"training at width {n}")
     runner, wide = (

@@ -37,7 +37,6 @@ def compensate(kept: Tensor, targets: Tensor, prior: Tensor, ridge: float = 1e-6
         raise ShapeError(found, "(B, m), (B, o) and (m, o)", "take the same inputs and units for all three")
     a, y, v = (part.to(torch.float64) for part in (kept, targets, prior))
     gram = a.T @ a
-    noise = ridge * gram.diagonal().mean().clamp(min=torch.finfo(torch.float64).tiny)
-    gram.diagonal().add_(noise)
+    gram.diagonal().add_(ridge * float(gram.diagonal().mean()) or 1.0)  # units that are silent leave the prior alone
     fitted: Tensor = v + torch.linalg.solve(gram, a.T @ (y - a @ v))
     return fitted.to(prior.dtype)

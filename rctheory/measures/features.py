@@ -15,11 +15,11 @@ def centred_features(features: Tensor, size: int | None = None) -> Tensor:
     """Return features less their mean over the units, (n, K) float64.
 
     Raises:
-        ShapeError: features that are no (n, K) with n >= 1, or not of so many units.
+        ShapeError: features that are no (n, K) with n, K >= 1, or not of so many units.
         NumericsError: a feature that is not finite.
     """
-    if features.ndim != 2 or not len(features) or (size is not None and len(features) != size):
-        expected = "(n, K) with n >= 1" if size is None else f"({size}, K)"
+    if features.ndim != 2 or not features.numel() or (size is not None and len(features) != size):
+        expected = "(n, K) with n, K >= 1" if size is None else f"({size}, K)"
         raise ShapeError(f"features of shape {tuple(features.shape)}", expected, "one row for each unit")
     values = require_finite("a feature", features.detach().to("cpu", torch.float64))
     return values - values.mean(dim=0)
