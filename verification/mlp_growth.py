@@ -59,9 +59,9 @@ class Plan:
         return max(self.least, min(self.most, self.area**2 // n**2))
 
 
-LADDER = (48, 64, 80, 96, 128, 192)  # in narrower networks the second order bends the curve
+LADDER = (32, 48, 64, 96, 128, 192)
 PLANS = {
-    Tier.SMOKE: Plan((32, 64, 128), LADDER, most=24, least=6, area=768, steps=60, more=20),
+    Tier.SMOKE: Plan((32, 64, 128), LADDER, most=48, least=12, area=1024, steps=60, more=20),
     Tier.CI: Plan((64, 128, 256, 512), (*LADDER, 256), most=48, least=6, area=1280, steps=200, more=50),
     Tier.FULL: Plan(
         (64, 128, 256, 512, 1024, 2048),
