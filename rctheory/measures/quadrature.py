@@ -14,7 +14,7 @@ from rctheory.measures.rules import FeatureDesign, Rule
 class TreeStrata(FeatureDesign):
     """One random unit in each of m strata of neighbours; weights 1/m, unbiased.
 
-    Units are put in the order of a k-d tree on their principal coordinates, halved again and again at the median of
+    Units are put in the order of a k-d tree of m leaves on their principal coordinates, halved again and again along
     the coordinate that varies most; `Stratified` draws along this order, and has its exact variance. For a smooth
     function of features of dimension d the error is of order m^(-1/2 - 1/d); along one coordinate the part of the
     function that depends on it has m^(-3/2) and the rest m^(-1/2). Cost n K min(n, K) + n log(n)^2.
@@ -38,7 +38,7 @@ class TreeStrata(FeatureDesign):
         self.coordinates = coordinates
 
     def _choose(self, centred: Tensor, m: int, generator: torch.Generator) -> Rule:
-        order = tree_order(principal_coordinates(centred, self.coordinates))
+        order = tree_order(principal_coordinates(centred, self.coordinates), m)
         picked = Stratified().draw(len(order), m, generator)
         return _uniform(len(order), order[picked])
 
@@ -137,7 +137,7 @@ class Quantisation(FeatureDesign):
 
         n = len(centred)
         start = torch.empty(n, dtype=torch.int64)
-        start[tree_order(principal_coordinates(centred))] = torch.arange(n) * m // n
+        start[tree_order(principal_coordinates(centred), m)] = torch.arange(n) * m // n
         means = KMeans(m, init=_centres(centred, start, m).numpy(), n_init=1, max_iter=self.sweeps)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct units than cells
@@ -159,20 +159,26 @@ def principal_coordinates(centred: Tensor, count: int | None = None) -> Tensor:
     return torch.where(largest < 0, -coordinates, coordinates)
 
 
-def tree_order(coordinates: Tensor) -> Tensor:
-    """Return the order of the units in a k-d tree, (n,) int64: halves, at the median of what varies most inside."""
-    done: list[Tensor] = []
-    waiting = [torch.arange(len(coordinates))]
+def tree_order(coordinates: Tensor, m: int) -> Tensor:
+    """Return the order of the units in a k-d tree of m leaves of equal size, (n,) int64.
+
+    A node of k leaves is cut, where what varies most inside is sorted, into nodes of (k + 1) // 2 and k // 2 leaves;
+    leaf c has the places from c n / m to (c + 1) n / m, rounded.
+    """
+    n = len(coordinates)
+    order = torch.arange(n)
+    waiting = [(0, m)]
     while waiting:
-        units = waiting.pop()
-        if len(units) < 2 or not coordinates.shape[1]:
-            done.append(units)
+        first, last = waiting.pop()
+        middle = (first + last + 1) // 2
+        start, cut, stop = ((2 * leaf * n + m) // (2 * m) for leaf in (first, middle, last))
+        if last - first < 2 or stop - start < 2 or not coordinates.shape[1]:
             continue
-        inside = coordinates[units]
-        units = units[inside[:, int(inside.var(dim=0).argmax())].argsort(stable=True)]
-        half = (len(units) + 1) // 2
-        waiting += [units[half:], units[:half]]  # the lower half comes next
-    return torch.cat(done)
+        inside = coordinates[order[start:stop]]
+        ranks = inside[:, int(inside.var(dim=0).argmax())].argsort(stable=True)
+        order[start:stop] = order[start:stop][ranks]
+        waiting += [part for part, size in (((first, middle), cut - start), ((middle, last), stop - cut)) if size > 1]
+    return order
 
 
 def _uniform(size: int, indices: Tensor) -> Rule:

@@ -1,5 +1,7 @@
 """Designs that see what units do: rules that are exact on all units, equivariant, and better where they should be."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -135,9 +137,22 @@ def test_herding_is_greedy() -> None:
 
 def test_the_tree_halves_what_varies_most() -> None:
     x = torch.tensor([[0.0, 0.1], [3.0, 0.3], [1.0, 0.2], [2.0, 0.0]])
-    assert tree_order(x).tolist() == [0, 2, 3, 1]
+    assert tree_order(x, 4).tolist() == [0, 2, 3, 1]
     wide = torch.tensor([[0.0, 0.0], [0.1, 9.0], [5.0, 8.0], [5.1, 1.0]])
-    assert {frozenset(tree_order(wide).tolist()[:2])} == {frozenset([0, 3])}
+    assert set(tree_order(wide, 2).tolist()[:2]) == {0, 3}
+
+
+@given(st.integers(1, 40), st.integers(1, 3), st.data(), SEEDS)
+def test_the_leaves_of_a_tree_are_cells_of_equal_size(n, k, data, seed) -> None:
+    m = data.draw(st.integers(1, n))
+    values = features(n, k, seed)
+    order = tree_order(values, m)
+    assert sorted(order.tolist()) == list(range(n))
+    places = [(2 * leaf * n + m) // (2 * m) for leaf in range(m + 1)]
+    assert max(b - a for a, b in pairwise(places)) - min(b - a for a, b in pairwise(places)) <= 1
+    if k == 1:  # on a line the leaves are intervals, one after the other
+        leaves = [values[order[a:b], 0] for a, b in pairwise(places)]
+        assert all(float(left.max()) < float(right.min()) for left, right in pairwise(leaves))
 
 
 def test_principal_coordinates_keep_distances() -> None:
