@@ -14,9 +14,10 @@ from rctheory.suite.claims import load_suite
 from rctheory.suite.experiment import Context, Tier
 from tests.helpers import stream
 from tests.verification import test_cifar10, test_fashion
-from verification import cifar10, fashion, mlp_designs, mlp_growth, tasks
+from verification import cifar10, fashion, growth_lab, mlp_designs, tasks
+from verification.growth_lab import move
 from verification.mlp_designs import compensated, draw_rules, shrink
-from verification.mlp_growth import interval, move
+from verification.mlp_growth import interval
 from verification.random_networks import random_data, random_network
 
 NAMES = (*mlp_designs.BLIND, *mlp_designs.SEEING, mlp_designs.COMPENSATION)
@@ -112,8 +113,8 @@ def synthesised(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(mlp_designs, "WIDTHS", dict.fromkeys(Tier, 32))
     monkeypatch.setattr(mlp_designs, "DRAWS", dict.fromkeys(Tier, (2, 2)))
     monkeypatch.setattr(mlp_designs, "STEPS", 3)
-    monkeypatch.setitem(mlp_growth.PLANS, Tier.SMOKE, mlp_growth.Plan((4, 8), (4, 6, 8), 3, 2, 32, steps=8, more=2))
-    caches = (fashion.fashion, cifar10.cifar10, tasks.trained, mlp_designs._source, mlp_growth._trained)
+    monkeypatch.setitem(growth_lab.PLANS, Tier.SMOKE, growth_lab.Plan((4, 8), (4, 6, 8), 3, 2, 32, steps=8, more=2))
+    caches = (fashion.fashion, cifar10.cifar10, tasks.trained, mlp_designs._source, growth_lab.trained)
     for one in caches:
         one.cache_clear()
     yield request.param
