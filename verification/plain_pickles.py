@@ -86,12 +86,28 @@ def _never(*_arguments: object) -> None:
     raise ForbiddenPickleError("it builds an array in an unknown way")
 
 
-STAND_INS: dict[tuple[str, str], Callable[..., object]] = {
-    ("_codecs", "encode"): _encode,
-    ("numpy", "dtype"): _Type,
-    ("numpy", "ndarray"): _never,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
+class _StandIn:
+    """What a name stands for: it can be called, and nothing can be written into it."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., object]) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: object) -> object:
+        return self._make(*arguments)
+
+    def __setstate__(self, _state: object) -> None:
+        """Refuse: a pickle may build what was made, not what makes it."""
+        raise ForbiddenPickleError("it changes a name")
+
+
+STAND_INS = {
+    ("_codecs", "encode"): _StandIn(_encode),
+    ("numpy", "dtype"): _StandIn(_Type),
+    ("numpy", "ndarray"): _StandIn(_never),
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _StandIn(_reconstruct) for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _StandIn(_from_buffer) for core in ("core", "_core")},
 }
 
 
@@ -148,4 +164,4 @@ def _finished(value: object, depth: int = 0) -> object:
         return type(value)(_finished(entry, depth + 1) for entry in value)
     if value is None or isinstance(value, str | bytes | bytearray | int | np.ndarray):
         return value
-    raise ForbiddenPickleError(f"it holds a {type(value).__name__}")
+    raise ForbiddenPickleError("it holds something else than plain values")
