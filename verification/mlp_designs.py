@@ -38,7 +38,7 @@ POOL, PROBES = 64, 16  # training inputs whose influences are known; how many of
 CALIBRATION, HELD_OUT = 4096, 360  # at most; least squares want more inputs than units
 STEPS = 400
 WIDTHS = {Tier.SMOKE: 512, Tier.CI: 1024, Tier.FULL: 2048}
-DRAWS = {Tier.SMOKE: (4, 64), Tier.CI: (6, 96), Tier.FULL: (16, 256)}  # see _draws
+DRAWS = {Tier.SMOKE: (4, 64), Tier.CI: (6, 64), Tier.FULL: (16, 256)}  # see _draws
 BLIND = {"iid": "iid", "without_replacement": "without-replacement"}
 SEEING: dict[str, FeatureDesign] = {
     "importance": Importance(),
