@@ -125,12 +125,24 @@ def shrink(network: Network, rules: Rules, columns: Rules | None = None) -> Netw
     return network.with_tensors(tensors, (network.masses[0], *inner, network.masses[-1]))
 
 
-def compensated(source: Network, small: Network, rules: Rules, x: Tensor) -> Network:
-    """Fit every matrix that reads sampled units to what the source's read, layer by layer on the compressed stream."""
+def compensated(
+    source: Network, small: Network, rules: Rules, x: Tensor, shuffle: torch.Generator | None = None
+) -> Network:
+    """Fit every matrix that reads sampled units to what the source's read, layer by layer on the compressed stream.
+
+    Args:
+        source: the network that was sampled.
+        small: the sampled one.
+        rules: of each hidden layer.
+        x: calibration inputs.
+        shuffle: a planted error: the fit sees the activations of other units.
+    """
     wanted = source.activations(x)[0]
     weights = list(small.weights)
     for layer in range(1, len(weights)):
         kept = small.activations(x)[1][layer] * small.masses[layer]
+        if shuffle is not None:
+            kept = kept[:, torch.randperm(kept.shape[1], generator=shuffle).to(kept.device)]
         targets = wanted[layer] if layer == len(rules) else wanted[layer][:, rules[layer].indices.to(x.device)]
         weights[layer] = compensate(kept, targets, weights[layer].T).T.contiguous()
         small = replace(small, weights=tuple(weights))
@@ -178,7 +190,8 @@ class _Runner:
         small = shrink(self.source.network, rules, None if self.tied else draws[1]())
         if name != COMPENSATION:
             return small, rules
-        return compensated(self.source.network, small, rules, self.source.calibration), rules
+        shuffle = generator(self.root, "designs", name, m, draw, "shuffle") if self.shuffled else None
+        return compensated(self.source.network, small, rules, self.source.calibration, shuffle), rules
 
 
 def _first_order(source: _Source, name: str, m: int) -> float:
