@@ -97,20 +97,23 @@ def fashion() -> tuple[Split, Split]:
         parts[name] = (pooled, classes)
     pictures = parts["train"][0]
     mean = pictures.mean(dim=0)
-    axes = _whitening(pictures - mean)
+    axes = whitening(pictures - mean)
     training, held_out = (
         Split(torch.cat([(x - mean) @ axes, torch.ones(len(x), 1)], dim=1), labels) for x, labels in parts.values()
     )
     return training, held_out
 
 
-def _whitening(x: Tensor) -> Tensor:
-    """Return the map (d, 32) from centred pictures (B, d) to their leading components, of one variance."""
+def whitening(x: Tensor, components: int = COMPONENTS) -> Tensor:
+    """Return the map (d, `components`) from centred pictures (B, d) to their leading components, of one variance.
+
+    The mean square length of what it returns is that of the inputs of the digits.
+    """
     variances, axes = torch.linalg.eigh(x.T.double() @ x.double() / len(x))
     # Pictures that span fewer dimensions leave components that are 0.
-    scales = variances[-COMPONENTS:].clamp_min(1e-6 * float(variances[-1])).sqrt() * math.sqrt(COMPONENTS) / LENGTH
-    whitening: Tensor = (axes[:, -COMPONENTS:] / scales).to(x)
-    return whitening
+    scales = variances[-components:].clamp_min(1e-6 * float(variances[-1])).sqrt() * math.sqrt(components) / LENGTH
+    whitened: Tensor = (axes[:, -components:] / scales).to(x)
+    return whitened
 
 
 def _largest(classes: Tensor) -> int:

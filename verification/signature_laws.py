@@ -6,7 +6,6 @@ v (1/n + 1/(2n)) in the mean if they share a limit: the root mean square falls l
 dimension of the signatures; the maximum mean discrepancy and the energy distance do not.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -19,10 +18,11 @@ from rctheory.dynamics import CROSS_ENTROPY, Ansatz, Network, accuracy, train
 from rctheory.measures import signature_law, squared_energy, squared_mmd
 from rctheory.numerics import generator
 from rctheory.statistics.gates import Curve, Estimate, Quantity
-from rctheory.statistics.rates import Point, effective_width
+from rctheory.statistics.rates import effective_width
 from rctheory.suite.experiment import Context, Experiment, Measurement, Table, Tier
 from verification.digits import Split, ansatz, digits
 from verification.fashion import fashion, folder
+from verification.variates import pooled_points
 
 PROBES, HIDDEN = 8, 2
 BATCH, STEP = 64, 2.0
@@ -144,20 +144,9 @@ def _measure(context: Context, data: Data, plans: Plans, plant: Plant | None = N
 
 
 def _curve(squares: dict[int, list[float]]) -> Curve:
-    """Return the root mean squares of the distances of width n to 2n.
-
-    In the limit the law of the squared distance, divided by its mean, is free of the width: its coefficient of
-    variation is pooled over the widths, where a handful of networks alone would give a wild standard error.
-    """
-    scattered = [(torch.tensor(values) / (sum(values) / len(values)) - 1).square().sum() for values in squares.values()]
-    freedom = sum(len(values) - 1 for values in squares.values())
-    variation = math.sqrt(float(sum(scattered)) / freedom)
-    points = []
-    for n, values in squares.items():
-        error = math.sqrt(sum(values) / len(values))
-        se = error * variation / (2 * math.sqrt(len(values)))
-        points.append(Point(n, error, se, len(values), effective_width(n, 2 * n, nested=False)))
-    return Curve(tuple(points), "effective width 1 / (1/n + 1/(2n))", "RMS distance of two signature laws")
+    """Return the root mean squares of the distances of width n to 2n."""
+    points = pooled_points(squares, lambda n: effective_width(n, 2 * n, nested=False))
+    return Curve(points, "effective width 1 / (1/n + 1/(2n))", "RMS distance of two signature laws")
 
 
 def _silent(_message: str) -> None:

@@ -1,7 +1,9 @@
-"""Root mean square errors with the first-order part of the error as a control variate."""
+"""Root mean square errors: with the first-order part as a control variate, with one law of their scatter."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from rctheory.errors import NumericsError
@@ -32,3 +34,24 @@ def point_with_variate(
         raise NumericsError(f"mean square error {mean} at n = {n}", "a positive number", "use more seeds")
     root = math.sqrt(mean)
     return Point(n, root, float(squares.std()) / math.sqrt(runs) / (2 * root), runs, scale)
+
+
+def pooled_points(squares: Mapping[int, Sequence[float]], scale: Callable[[int], float]) -> tuple[Point, ...]:
+    """Return the root mean square at each size, from the squared errors of a handful of runs.
+
+    In the limit the law of the squared error, divided by its mean, is free of the size: its coefficient of variation is
+    pooled over the sizes, where a handful of runs alone would give a wild standard error.
+
+    Args:
+        squares: at least one squared error for each size, and two for some.
+        scale: the abscissa of a size.
+    """
+    scattered = [(torch.tensor(values) / (sum(values) / len(values)) - 1).square().sum() for values in squares.values()]
+    freedom = sum(len(values) - 1 for values in squares.values())
+    variation = math.sqrt(float(sum(scattered)) / freedom)
+    points = []
+    for n, values in squares.items():
+        error = math.sqrt(sum(values) / len(values))
+        se = error * variation / (2 * math.sqrt(len(values)))
+        points.append(Point(n, error, se, len(values), scale(n)))
+    return tuple(points)

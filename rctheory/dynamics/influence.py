@@ -70,6 +70,33 @@ def influence(limit: Network, observable: Observable) -> Influence:
     return Influence(values.detach(), tuple(functions), tuple(p.detach() for p in masses))
 
 
+def mass_derivatives(network: Network, x: Tensor) -> tuple[Tensor, ...]:
+    """Differentiate the outputs of a network by the masses of its hidden layers, weights fixed: J^l_i = d f / d p^l_i.
+
+        J^l_i(x, k) = a^l_i(x) b^l_i(x, k),  b^{L-1} = W^L_ki,
+        b^l_i(x, k) = sum_j W^{l+1}_ji sigma'(h^{l+1}_j(x)) p^{l+1}_j b^{l+1}_j(x, k)
+
+    To first order, another choice of units changes the outputs by sum_l (sum_c w_c J^l_{i_c} - sum_i p_i J^l_i).
+    Cost k times that of a pass.
+
+    Args:
+        network: any, in particular trained.
+        x: inputs (B, n_0).
+
+    Returns:
+        For l = 1..L-1, (..., B, k, n_l), of order one in the width.
+    """
+    pre, post = network.activations(x)
+    back = network.weights[-1][..., None, :, :].expand(*pre[-1].shape, -1)
+    derivatives: list[Tensor] = []
+    for layer in range(len(network.weights) - 1, 0, -1):
+        derivatives.insert(0, back * post[layer][..., None, :])
+        slopes = network.masses[layer] * network.activation.slope(pre[layer - 1], post[layer])
+        if layer > 1:
+            back = (back * slopes[..., None, :]) @ network.weights[layer - 1][..., None, :, :]
+    return tuple(derivatives)
+
+
 def bias_constant(limit: Network, observable: Observable) -> tuple[Tensor, ...]:
     """Return, for each hidden layer, C_l such that E[observable at width n] - limit = sum_l C_l / n_l + O(n^-2).
 

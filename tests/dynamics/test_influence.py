@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rctheory.dynamics import ACTIVATIONS, Network, train
-from rctheory.dynamics.influence import bias_constant, influence
+from rctheory.dynamics.influence import bias_constant, influence, mass_derivatives
 from rctheory.errors import ShapeError
 from rctheory.measures import UniformLaw
 from tests.helpers import SEEDS, networks, stream
@@ -81,3 +81,23 @@ def test_interpolation_is_exact_on_polynomials_and_refuses_other_nodes() -> None
     torch.testing.assert_close(first.at(0, nodes, latents)[0], latents**5 - latents, rtol=1e-10, atol=1e-12)
     with pytest.raises(ShapeError, match="7 nodes for 6 values"):
         first.at(0, np.zeros(7), latents)
+
+
+@given(networks(max_depth=4, max_width=4), SEEDS)
+def test_derivatives_by_the_masses_are_those_of_autograd(widths: list[int], seed: int) -> None:
+    generator = stream(seed)
+    network = random_network(widths, generator)
+    x, _ = random_data(widths[0], widths[-1], 3, generator)
+    found = influence(network, lambda changed: changed.outputs(x))
+    for values, function, masses in zip(mass_derivatives(network, x), found.functions, found.masses, strict=True):
+        flat = values.flatten(0, 1)
+        torch.testing.assert_close(flat - (flat @ masses)[:, None], function, rtol=1e-9, atol=1e-9)
+
+
+def test_derivatives_of_a_batch_of_networks_are_those_of_each() -> None:
+    parts = [random_network([3, 4, 5, 2], stream(seed), uniform=True) for seed in (0, 1)]
+    batch = replace(parts[0], weights=tuple(torch.stack(ws) for ws in zip(*(p.weights for p in parts), strict=True)))
+    x = torch.randn(6, 3, generator=stream(2), dtype=torch.float64)
+    for together, *alone in zip(mass_derivatives(batch, x), *(mass_derivatives(p, x) for p in parts), strict=True):
+        assert together.shape[:3] == (2, 6, 2)
+        torch.testing.assert_close(together, torch.stack(alone))
