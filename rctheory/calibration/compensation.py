@@ -4,6 +4,10 @@ Two streams go through the layers side by side: the original's, and that of the 
 axis the units are chosen and the matrix that reads them is fitted by least squares, so that the shrunk stream comes
 back to the original one: each layer makes good for the error of those before it. No gradient of the model is needed.
 
+The stream that leaves the original layer differs from what the units of the shrunk one can make by an error of earlier
+layers that these units see in part only. Fitting all of it fits noise: a share c of it is asked for, beside what the
+units wrote before, H W0 + c (Y - H W0).
+
 Tokens count by the inverse mean square of their stream, which is what the next norm makes of an error. Without that, a
 few first tokens whose stream is hundreds of times larger decide alone.
 Source: own; the sequential form is that of layer-wise reconstruction (arXiv 2301.00774 for weights).
@@ -23,7 +27,8 @@ from rctheory.calibration.layers import Chunk, LayeredModel, advance, silenced
 from rctheory.calibration.selection import Selection
 from rctheory.errors import UsageError
 
-RIDGE = 1e-3  # of the mean square of a unit
+RIDGE = 1e-2  # of the mean square of each unit
+CORRECTION = 0.5  # share of earlier layers' error that a layer is to make good for
 TINY = 1e-12
 
 Report = Callable[[int, int], None]
@@ -81,6 +86,7 @@ def compensate(
     select: Selection,
     *,
     strength: float = RIDGE,
+    correction: float = CORRECTION,
     report_progress: Report = lambda _done, _all: None,
 ) -> dict[str, Refitted]:
     """Sample axes of a model to smaller widths, and refit what reads them.
@@ -91,6 +97,7 @@ def compensate(
         widths: how many units to keep, by axis instance.
         select: chooses the units.
         strength: of the ridge towards the trained weights.
+        correction: share c of the error of earlier layers that each layer is to make good for.
         report_progress: takes layers done and all layers.
 
     Cost: for each layer and token two passes through the layer, and n^2 operations for the Gram matrix of n units.
@@ -107,14 +114,14 @@ def compensate(
         after = [model.run(number, chunk) for chunk in original]
         early = {axis: reader for axis, reader in readers.items() if reader.tensor != last}
         for axis, reader in early.items():
-            fit = _fit_inside(model, number, original, shrunk, reader)
+            fit = _fit_inside(model, number, original, shrunk, reader, correction)
             found[axis] = fit.solve(widths[axis], select, strength)
         with _replaced(model, [(found[axis], reader) for axis, reader in early.items()]):
             ending = next((axis for axis in readers if axis not in early), None)
             if ending is None:
                 streams = [model.run(number, chunk) for chunk in shrunk]
             else:
-                fit, parts = _fit_at_end(model, number, after, shrunk, readers[ending])
+                fit, parts = _fit_at_end(model, number, after, shrunk, readers[ending], correction)
                 found[ending] = fit.solve(widths[ending], select, strength)
                 streams = [_written(found[ending], readers[ending], *part) for part in parts]
         advance(original, after)
@@ -151,11 +158,16 @@ def _last_writer(layout: Layout, number: int) -> str:
 
 
 def _fit_inside(
-    model: LayeredModel, number: int, original: Sequence[Chunk], shrunk: Sequence[Chunk], reader: Reader
+    model: LayeredModel,
+    number: int,
+    original: Sequence[Chunk],
+    shrunk: Sequence[Chunk],
+    reader: Reader,
+    correction: float,
 ) -> "_Fit":
     """Collect for a matrix after which its layer goes on: what it writes is added to the stream that enters."""
     module, prior = model.module_of(reader.tensor), model.weight(reader.tensor)
-    fit = _Fit(prior, reader)
+    fit = _Fit(prior, reader, correction)
     for ours, theirs in zip(original, shrunk, strict=True):
         wanted = model.run_until(number, ours, module) @ prior + ours.stream
         fit.add(model.run_until(number, theirs, module), wanted - theirs.stream, wanted)
@@ -163,12 +175,17 @@ def _fit_inside(
 
 
 def _fit_at_end(
-    model: LayeredModel, number: int, after: Sequence[Tensor], shrunk: Sequence[Chunk], reader: Reader
+    model: LayeredModel,
+    number: int,
+    after: Sequence[Tensor],
+    shrunk: Sequence[Chunk],
+    reader: Reader,
+    correction: float,
 ) -> tuple["_Fit", list[tuple[Tensor, Tensor]]]:
     """Collect for the matrix that ends its layer; return also what it reads, and what leaves the layer without it."""
     module, prior = model.module_of(reader.tensor), model.weight(reader.tensor)
     bias = getattr(module, "bias", None)
-    fit, parts = _Fit(prior, reader), []
+    fit, parts = _Fit(prior, reader, correction), []
     for wanted, chunk in zip(after, shrunk, strict=True):
         with silenced(module) as seen:
             rest = model.run(number, chunk)
@@ -191,10 +208,10 @@ def _columns(kept: Tensor, reader: Reader) -> Tensor:
 class _Fit:
     """Gram matrix and cross products of one reading matrix, chunk by chunk."""
 
-    def __init__(self, prior: Tensor, reader: Reader) -> None:
+    def __init__(self, prior: Tensor, reader: Reader, correction: float) -> None:
         """Start from nothing."""
         columns, outputs = prior.shape
-        self._prior, self._reader = prior, reader
+        self._prior, self._reader, self._correction = prior, reader, correction
         self._gram = torch.zeros(columns, columns, dtype=torch.float64)
         self._cross = torch.zeros(columns, outputs, dtype=torch.float64)
         self._square, self._tokens = 0.0, 0
@@ -203,6 +220,7 @@ class _Fit:
         """Add tokens: what is read, what is to be written, and the stream by which a token is weighed."""
         weight = (stream.square().mean(dim=-1, keepdim=True) + TINY).rsqrt()
         x, y = (hidden * weight).flatten(0, 1), (outputs * weight).flatten(0, 1)
+        y = torch.lerp(x @ self._prior, y, self._correction)
         self._gram += x.T @ x
         self._cross += x.T @ y
         self._square += float(y.square().sum(dtype=torch.float64))

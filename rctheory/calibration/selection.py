@@ -14,6 +14,9 @@ from torch import Tensor
 
 from rctheory.calibration.elimination import eliminate
 from rctheory.errors import UsageError
+from rctheory.measures.quadrature import Herding, Quantisation
+from rctheory.measures.rules import FeatureDesign
+from rctheory.numerics import generator
 
 Selection = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
 """From G (n g, n g), C (n g, D), trained weights (n g, D), m and g to the kept units (m,), ascending."""
@@ -36,31 +39,27 @@ def by_elimination(gram: Tensor, cross: Tensor, _prior: Tensor, m: int, group: i
     return eliminate(gram, cross, m, group=group)
 
 
-def by_herding(gram: Tensor, _cross: Tensor, prior: Tensor, m: int, group: int) -> Tensor:
-    """Keep m units whose span holds most of what all units write: pivoted Cholesky of the kernel k.
+def by_features(design: FeatureDesign) -> Selection:
+    """Return the selection of a feature design, which sees units by features whose inner products are k."""
 
-    Kernel quadrature with the best weights for the chosen nodes; each step takes the unit that is missed most, the one
-    with the largest residual k_jj - k_jS k_SS^-1 k_Sj.
-    Source: Bach 2017 (arXiv 1502.06800) for the equivalence of herding, quadrature and random features.
-    """
-    kernel = contributions(gram, prior, group)
-    factor = torch.zeros(len(kernel), m, dtype=kernel.dtype)
-    left = kernel.diagonal().clone()
-    kept = torch.empty(m, dtype=torch.int64)
-    for step in range(m):
-        unit = int(left.argmax())
-        kept[step] = unit
-        column = kernel[:, unit] - factor[:, :step] @ factor[unit, :step]
-        factor[:, step] = column / column[unit].clamp(min=1e-300).sqrt()
-        left = left - factor[:, step].square()
-        left[kept[: step + 1]] = -torch.inf
-    return kept.sort().values
+    def choose(gram: Tensor, _cross: Tensor, prior: Tensor, m: int, group: int) -> Tensor:
+        values, vectors = torch.linalg.eigh(contributions(gram, prior, group))
+        features = vectors * values.clamp(min=0).sqrt()
+        picked = design.choose(features, m, generator(0, "calibration", design.name)).indices.unique()
+        if len(picked) < m:  # one unit may stand for several equal ones: the largest of the others fill up
+            sizes = features.square().sum(dim=1)
+            sizes[picked] = -1
+            picked = torch.cat([picked, sizes.topk(m - len(picked)).indices])
+        return picked.sort().values
+
+    return choose
 
 
 SELECTIONS: dict[str, Selection] = {
     "elimination": by_elimination,
     "importance": by_importance,
-    "herding": by_herding,
+    "herding": by_features(Herding()),
+    "quantisation": by_features(Quantisation()),
 }
 """Every way to choose, by name."""
 

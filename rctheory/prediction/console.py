@@ -50,8 +50,5 @@ def in_words(wanted: Prediction) -> str:
 
 def budget_in_words(budget: float, axis: str, cheapest: int | None) -> str:
     """Say which width keeps to a budget."""
-    if cheapest is None:
-        return f"no smaller width of {axis} keeps the loss change under {budget:g} at two standard deviations"
-    return (
-        f"{axis}={cheapest} is the cheapest width whose loss change stays under {budget:g} at two standard deviations"
-    )
+    kept = f"a loss change under {budget:g} at two standard deviations"
+    return f"no smaller width of {axis} keeps {kept}" if cheapest is None else f"least width with {kept}: {axis}={cheapest}"
