@@ -51,8 +51,8 @@ def curve_picture(curve: Curve, budget: float | None) -> Picture:
         axes.legend(frameon=False, fontsize=8.5)
         drawn = png(figure)
     caption = (
-        f"Mean over draws of the units of {curve.axis}, and {SIGMAS:g} standard deviations on both sides; from the source "
-        "and the text alone, to second order. Where the change is large the expansion has not converged."
+        f"Mean over draws of the units of {curve.axis}, and {SIGMAS:g} standard deviations on both sides; from the "
+        "source and the text alone, to second order. Where the change is large the expansion has not converged."
     )
     return Picture(f"predicted-{curve.axis}", drawn, caption)
 
