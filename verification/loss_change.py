@@ -1,4 +1,4 @@
-"""Claim `influence.loss-change`: what sampling the FFN units of one layer of a real Llama costs, predicted and measured.
+"""Claim `influence.loss-change`: what sampling the FFN units of a layer of a real Llama costs, predicted and measured.
 
 Predicted from the source and the text alone: variance from the gradient in the masses, mean from the Fisher
 information. Measured by drawing units and running the model. A cell is a layer and a share of units left out.
