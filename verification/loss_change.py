@@ -116,8 +116,8 @@ def _drawn(masked: MaskedLayer, gradient: Tensor, m: int, draws: int, seed: int,
 def _measure(context: Context, *, finite: bool = True, own: bool = True) -> Measurement:
     """Compare all cells. Planted errors: no finite-population factor; the influence of a neighbouring layer."""
     layers, shares, draws, count, length = context.choose(
-        smoke=((26, 28), (0.05, 0.25), 24, 1, 48),
-        ci=((22, 25, 28), (0.02, 0.05, 0.1, 0.25), 64, 2, 64),
+        smoke=((26, 27), (0.05, 0.1), 64, 1, 48),
+        ci=((19, 23, 27), (0.02, 0.05, 0.1, 0.25), 64, 1, 96),
         full=(tuple(range(1, 30, 5)) + tuple(range(4, 30, 5)), (0.02, 0.05, 0.1, 0.25), 64, 2, 128),
     )
     cells = _cells(tuple(sorted(layers)), shares, draws, count, length, context.seed)
