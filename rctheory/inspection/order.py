@@ -17,7 +17,6 @@ from rctheory.inspection.choice import restrict
 from rctheory.inspection.hypotheses import Kind, Plan, Source, arranged, block_shape, plans
 from rctheory.inspection.moments import Moments
 from rctheory.inspection.statistic import Column, Options, Row, UnitRun, UnitStatistic
-from rctheory.inspection.stream import THREADS
 from rctheory.statistics.multiplicity import max_t
 from rctheory.statistics.permutation import Member, PermutationTest, RunningTests
 
@@ -165,8 +164,9 @@ class OrderRun(UnitRun):
 
     def rows(self) -> tuple[Row, ...]:
         """Test what is pooled over layers, and adjust all p-values together."""
-        self._tests.add([(name, label, array) for (name, label), array in self._pooled.items()], THREADS)
-        self._pooled.clear()
+        for plan in self._plans:  # one at a time, and gone before the next: pooled arrays are as large as what is kept
+            labels = [label for name, label in self._pooled if name == plan.name]
+            self._tests.add((plan.name, label, self._pooled.pop((plan.name, label))) for label in labels)
         replicates = {plan.name: self._tests.replicates(plan.name) for plan in self._plans}
         adjusted = max_t(replicates, self._families)
         return tuple(

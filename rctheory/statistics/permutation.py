@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rctheory.errors import ShapeError, UsageError
 from rctheory.numerics import single_threaded_kernels
-from rctheory.statistics.order import LAG_ONE, ORDER_STATISTICS, OrderStatistic
+from rctheory.statistics.order import LAG_ONE, ORDER_STATISTICS, Columns, OrderStatistic
 from rctheory.statistics.replicates import prepare, replicate
 
 SCORE_BYTES = 8 << 20  # of the scores of one group of arrays, float64
@@ -166,8 +166,8 @@ class RunningTests:
 
     def _score(self, members: list[Member]) -> None:
         """Score arrays of one structure side by side."""
-        prepared = [prepare(f"{label} of {name}", array) for name, label, array in members]
-        z = replicate(prepared, self._statistics, permutations=self._permutations, seed=self._seed)
+        columns = Columns([prepare(f"{label} of {name}", array).numpy() for name, label, array in members])
+        z = replicate(columns, self._statistics, permutations=self._permutations, seed=self._seed)
         observed = z[0].copy()
         largest = np.abs(z, out=z).max(axis=2)
         with self._lock:
