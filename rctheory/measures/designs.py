@@ -62,6 +62,17 @@ class Design(ABC):
         self._check(values.shape[-1], m)
         return self._fourth(values, m) / self._variance(values, m).square() - 3
 
+    def mass_skew(self, n: int, m: int) -> Tensor:
+        """Return E[d^3] / E[d^2] of d_j = p_j - 1, the mass of every unit less its mean, (n,); 0 where it is fixed.
+
+        It is the slope of d_j^2 on d_j: where masses are skewed, a square follows what it is the square of.
+
+        Raises:
+            LawError: as in `draw`.
+        """
+        self._check(n, m)
+        return self._skew(n, m)
+
     def _check(self, n: int, m: int) -> None:
         if n < 1 or m < 1:
             raise LawError(f"{m} units of {n} asked from design {self.name}", "at least 1 of 1", "use larger widths")
@@ -76,10 +87,19 @@ class Design(ABC):
     def _fourth(self, values: Tensor, m: int) -> Tensor:
         """Return the fourth central moment of the sampled mean."""
 
+    @abstractmethod
+    def _skew(self, n: int, m: int) -> Tensor: ...
+
 
 def _fourth_of_iid(second: Tensor, fourth: Tensor, m: int) -> Tensor:
     """Return the fourth central moment of a mean of m iid terms with these central moments."""
     return (fourth + 3 * (m - 1) * second.square()) / m**3
+
+
+def _over(above: Tensor, below: Tensor) -> Tensor:
+    """Return a quotient of sums of probabilities; 0 where nothing is drawn, up to rounding."""
+    drawn = below > 1e-12
+    return torch.where(drawn, above / below.where(drawn, torch.ones(())), torch.zeros(()))
 
 
 class Independent(Design):
@@ -97,6 +117,9 @@ class Independent(Design):
     def _fourth(self, values: Tensor, m: int) -> Tensor:
         n, (squares, fourths) = values.shape[-1], _power_sums(values)
         return _fourth_of_iid(squares / n, fourths / n, m)
+
+    def _skew(self, n: int, m: int) -> Tensor:
+        return torch.full((n,), (n - 2) / m if n > 1 else 0.0, dtype=torch.float64)
 
 
 class Balanced(Design):
@@ -126,6 +149,12 @@ class Balanced(Design):
         _, one, two, three, four = together
         fourth = (one - 7 * two + 12 * three - 6 * four) * fourths
         return (fourth + 3 * (two - 2 * three + four) * squares.square()) / m**4
+
+    def _skew(self, n: int, m: int) -> Tensor:
+        """Two masses, floor(m/n) n/m and n/m more: the slope is the sum of both less 1."""
+        whole, rest = divmod(m, n)
+        slope = (2 * whole + 1) * n / m - 2 if rest else 0.0
+        return torch.full((n,), slope, dtype=torch.float64)
 
 
 class WithoutReplacement(Balanced):
@@ -166,6 +195,11 @@ class Stratified(Design):
         fourths = d - 4 * a * c + 6 * a.square() * b - 3 * a.pow(4)
         cross = variances.sum(dim=-1).square() - variances.square().sum(dim=-1)
         return (fourths.sum(dim=-1) + 3 * cross) / m**4
+
+    def _skew(self, n: int, m: int) -> Tensor:
+        shares = self.shares(n, m)
+        second = shares * (1 - shares)
+        return _over((second * (1 - 2 * shares)).sum(dim=0), second.sum(dim=0)) * (n / m)
 
     @staticmethod
     def shares(n: int, m: int) -> Tensor:
@@ -218,6 +252,10 @@ class Weighted(Design):
         n, p = values.shape[-1], self.probabilities.to(values)
         squares = (values / (n * p) - values.mean(dim=-1, keepdim=True)).square()
         return _fourth_of_iid((p * squares).sum(dim=-1), (p * squares.square()).sum(dim=-1), m)
+
+    def _skew(self, n: int, m: int) -> Tensor:
+        p = self.probabilities
+        return (1 - 2 * p) / (m * p) if n > 1 else torch.zeros(1, dtype=torch.float64)
 
 
 DESIGNS: dict[str, Design] = {d.name: d for d in (Independent(), WithoutReplacement(), Balanced(), Stratified())}

@@ -51,4 +51,8 @@ def in_words(wanted: Prediction) -> str:
 def budget_in_words(budget: float, axis: str, cheapest: int | None) -> str:
     """Say which width keeps to a budget."""
     kept = f"a loss change under {budget:g} at two standard deviations"
-    return f"no smaller width of {axis} keeps {kept}" if cheapest is None else f"least width with {kept}: {axis}={cheapest}"
+    return (
+        f"no smaller width of {axis} keeps {kept}"
+        if cheapest is None
+        else f"least width with {kept}: {axis}={cheapest}"
+    )

@@ -2,8 +2,9 @@
 
 With masses p_j = c_j n / m the loss changes by g'(p - 1) + (p - 1)' H (p - 1) / 2 + .... The first term is n times a
 sampled mean of g: its mean is 0, its variance n^2 Var(sampled mean of g), which every design knows exactly. With
-H = T E[s s'] the second has the mean T n^2 E Var(sampled mean of s) / 2, by the same formula. Axes are drawn
-independently, so that variances and shifts add.
+H = T E[s s'] the second has the mean T n^2 E Var(sampled mean of s) / 2, by the same formula. Masses of few units
+are skewed: (p_j - 1)^2 follows p_j - 1 with a slope b_j, so that b_j H_jj / 2 adds to the influence g_j of a unit. Axes
+are drawn independently, so that variances and shifts add.
 Source: claims `influence.loss-change`, `sampling.variance`.
 """
 
@@ -34,6 +35,7 @@ class AxisPrediction:
         width: the number m that is to be taken.
         shift: mean of the loss change over draws, to second order; NaN where the second order was not measured.
         first: standard deviation of the first order.
+        tilted: the same with the part of the second order that follows it; NaN where the second was not measured.
         second: standard deviation of the second order; NaN likewise.
         elsewhere: standard deviation of the first order on endless text of the same kind: without the noise of this
             text, from products of different windows; NaN with one window.
@@ -47,6 +49,7 @@ class AxisPrediction:
     width: int
     shift: float
     first: float
+    tilted: float
     second: float
     elsewhere: float
     text_error: float
@@ -55,8 +58,9 @@ class AxisPrediction:
 
     @property
     def sd(self) -> float:
-        """Return the standard deviation of the loss change: both orders, which are uncorrelated for normal masses."""
-        return sqrt(self.first**2 + (0.0 if self.second != self.second else self.second**2))
+        """Return the standard deviation of the loss change: first order, tilted, and second order."""
+        first = self.first if self.tilted != self.tilted else self.tilted
+        return sqrt(first**2 + (0.0 if self.second != self.second else self.second**2))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -129,9 +133,12 @@ def predict_axis(influence: Influence, axis: str, m: int, design: Design) -> Axi
     n, mean = gradients.shape[-1], gradients.mean(dim=0)
     variance = n**2 * float(design.variance(mean, m))
     centred = (mean - mean.mean()).square()
-    shift = second = float("nan")
+    shift = second = tilted = float("nan")
     if len(scores):
         shift = influence.tokens * n**2 * float(design.variance(scores, m).mean()) / 2
+        curvature = influence.tokens * scores.square().mean(dim=0)
+        tilt = mean + design.mass_skew(n, m).to(mean) * curvature / 2
+        tilted = n * sqrt(max(float(design.variance(tilt, m)), 0.0))
     if len(scores) > 1:
         squared = (n**2 * _covariances(design, scores, m)).square()
         pairs = len(scores) * (len(scores) - 1)
@@ -142,6 +149,7 @@ def predict_axis(influence: Influence, axis: str, m: int, design: Design) -> Axi
         m,
         shift,
         sqrt(max(variance, 0.0)),
+        tilted,
         second,
         _elsewhere(gradients, m, design),
         _jackknife(gradients, m, design),

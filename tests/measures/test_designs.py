@@ -87,3 +87,16 @@ def test_the_excess_kurtosis_is_that_of_all_samples(name: str, n: int, m: int, s
     assume(variance > 1e-6)
     expected = float(deviations.pow(4) @ weights) / variance**2 - 3
     assert float(DESIGNS[name].excess_kurtosis(values, m)) == pytest.approx(expected, rel=1e-7, abs=1e-7)
+
+
+@given(st.sampled_from(NAMES), st.integers(2, 5), st.integers(1, 5))
+def test_the_skew_of_masses_is_that_of_all_samples(name: str, n: int, m: int) -> None:
+    assume(name != "without-replacement" or m <= n)
+    law = enumerate_design(name, n, m)
+    weights = torch.tensor(list(law.values()), dtype=torch.float64)
+    counts = torch.stack([torch.bincount(torch.tensor(sample), minlength=n) for sample in law])
+    d = counts.double() * n / m - 1
+    second, third = weights @ d.square(), weights @ d.pow(3)
+    skew = DESIGNS[name].mass_skew(n, m)
+    torch.testing.assert_close(skew * second, third, rtol=1e-9, atol=1e-9)
+    assert bool((skew[second < 1e-12] == 0).all())

@@ -1,5 +1,6 @@
 """Influence and its second order, against automatic differentiation and against losses of sampled models."""
 
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,21 @@ def test_moments_are_those_of_the_quadratic_form_over_draws(name: str) -> None:
     linear, square = d @ g, influence.tokens * (d @ scores.T).square().mean(dim=1) / 2
     assert found.first == pytest.approx(float(linear.std()), rel=0.03)
     assert found.shift == pytest.approx(float(square.mean()), rel=0.03)
+
+
+def test_skewed_masses_tilt_the_first_order() -> None:
+    """Of a diagonal H every loss change without replacement is linear in the masses: the tilted sd is exact."""
+    random, n, m, tokens = torch.Generator().manual_seed(3), 7, 5, 4
+    g, h = (torch.rand(n, generator=random, dtype=torch.float64) for _ in range(2))
+    scores = torch.diag((n * h / tokens).sqrt())[None]
+    found = predict_axis(Influence(torch.ones(1), tokens, {"a": -g[None]}, {"a": scores}), "a", m, WITHOUT)
+    kept = torch.tensor(list(combinations(range(n), m)))
+    d = torch.zeros(len(kept), n, dtype=torch.float64).scatter_(1, kept, n / m) - 1
+    changes = -d @ g + d.square() @ h / 2
+    assert found.tilted == pytest.approx(float(changes.std(correction=0)), rel=1e-12)
+    assert found.tilted > 1.1 * found.first  # what is worth much is curved as well
+    assert found.shift == pytest.approx(float(changes.mean()), rel=1e-12)
+    assert found.sd == pytest.approx((found.tilted**2 + found.second**2) ** 0.5)
 
 
 def test_the_second_order_is_estimated_from_different_scores() -> None:
