@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from rctheory.checkpoints.sources import open_checkpoint
 from rctheory.transfer.apply import apply_transfer
-from rctheory.transfer.transfer_plan import TransferPlan, draw_transfer
 from rctheory.transfer.models import tokenize
+from rctheory.transfer.transfer_plan import TransferPlan, draw_transfer
 from rctheory.transfer.verification import run_model
 
 CASES = {
