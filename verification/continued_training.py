@@ -226,8 +226,8 @@ def _wide_state(operator: Operator, wide: Layout, state: States) -> States:
     kinds = {kind for entries in state.values() for kind in entries}
     by_kind: dict[str, Weights] = {}
     for kind in kinds - {"step"}:
-        declared = declared(operator.layout, {key: entries[kind] for key, entries in state.items()})
-        carried = transfer_state(operator, {key: {kind: value} for key, value in declared.items()})
+        whole = declared(operator.layout, {key: entries[kind] for key, entries in state.items()})
+        carried = transfer_state(operator, {key: {kind: value} for key, value in whole.items()})
         by_kind[kind] = stored(wide, {key: entries[kind] for key, entries in carried.items()})
     return {
         key: {
@@ -250,19 +250,19 @@ def _wide_rates(
     return {key: Rates(*(settings[kind][key] for kind in settings)) for key in settings["decay"]}
 
 
-def declared(layout: Layout, stored: Mapping[str, Tensor]) -> Weights:
+def declared(layout: Layout, weights: Mapping[str, Tensor]) -> Weights:
     """Return declared tensors out of stored ones."""
-    return {key: gather(stored, layout.place(key, Naming.TRANSFORMERS)).clone() for key in layout.tensors}
+    return {key: gather(weights, layout.place(key, Naming.TRANSFORMERS)).clone() for key in layout.tensors}
 
 
-def stored(layout: Layout, declared: Mapping[str, Tensor]) -> Weights:
+def stored(layout: Layout, tensors: Mapping[str, Tensor]) -> Weights:
     """Return stored tensors out of declared ones."""
-    dtype = next(iter(declared.values())).dtype
+    dtype = next(iter(tensors.values())).dtype
     shapes = layout.stored_shapes(Naming.TRANSFORMERS)
-    stored = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
-    for name, tensor in declared.items():
-        scatter(tensor, layout.place(name, Naming.TRANSFORMERS), stored)
-    return stored
+    found = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
+    for name, tensor in tensors.items():
+        scatter(tensor, layout.place(name, Naming.TRANSFORMERS), found)
+    return found
 
 
 def _measure(context: Context, error: Error | None = None) -> Measurement:

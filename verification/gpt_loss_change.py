@@ -22,7 +22,7 @@ from verification.gpt_masses import cut, drawn_masses, ffn, influence_of, sample
 
 DROPPED = {"without-replacement": (2, 5, 10, 25), "iid": (25,)}  # per cent of the units
 WINDOWS = {Tier.SMOKE: 64, Tier.CI: 64, Tier.FULL: 64}
-DRAWS = {Tier.SMOKE: 256, Tier.CI: 192, Tier.FULL: 512}
+DRAWS = {Tier.SMOKE: 192, Tier.CI: 96, Tier.FULL: 512}
 LABELS = 4  # draws of labels for each window
 INSIDE = 0.75, 1.33  # measured over predicted standard deviation
 
@@ -100,7 +100,8 @@ def _measure(context: Context, error: Error | None = None) -> Measurement:
         "shift": Estimate(_worst_shift(cells, predictions)),
     }
     flagged = sum(bool(found.warnings) for found in predictions)
-    remark = f"{flagged} of {len(cells)} cells flagged in advance; {own.tokens * len(own.losses)} tokens, loss {own.loss:.3f}"
+    text = f"{own.tokens * len(own.losses)} tokens of held-out text, loss {own.loss:.3f}"
+    remark = f"{flagged} of {len(cells)} cells flagged in advance; {text}"
     tables = (
         _table("Predicted and measured on the same held-out text", cells, predictions),
         _table("Predicted on training text, measured on held-out text", cells, others),
