@@ -198,7 +198,8 @@ def _commutation(model: Gpt, symbols: Tensor, seed: int) -> Table:
         rows.append((gap, gap * sqrt(times), _loss(one, symbols), _loss(other, symbols)))
     columns = ("RMS gap of logits", "gap x (m/n)^(1/2)", "loss, sampled first", "loss, trained first")
     names = tuple(f"{units} to {times * units} units" for times in TIMES)
-    title = f"Sampling before and after {STEPS} steps that move the logits by {moved:.2g} and the loss to {_loss(trained, symbols):.4f}"
+    reached = f"logits by {moved:.2g} and the loss to {_loss(trained, symbols):.4f}"
+    title = f"Sampling before and after {STEPS} steps that move the {reached}"
     return Table(title, names, columns, tuple(rows), "text")
 
 

@@ -68,9 +68,7 @@ def reader_of(layout: Layout, axis: str) -> Reader:
     reading = [t for t in layout.touches(axis) if layout.tensors[t.tensor].sums(t.dimension)]
     if len(reading) != 1 or reading[0].place:
         found = f"axis {axis} of {layout.architecture}, which {len(reading)} matrices read"
-        raise UsageError(
-            found, "an axis that one matrix reads, such as ffn or group", "use a design without --calibrate"
-        )
+        raise UsageError(found, "an axis that one matrix reads, such as ffn or group", "use rctheory transfer")
     nest = layout.tensors[reading[0].tensor].nests[reading[0].dimension]
     group = 1
     for instance in nest[1:]:
@@ -138,9 +136,8 @@ def _by_layer(layout: Layout, widths: Mapping[str, int]) -> dict[int, dict[str, 
         if not 1 <= m < size:
             raise UsageError(f"{m} of {size} units of axis {axis}", "fewer", "calibration is for shrinking")
         layer = layout.tensors[reader.tensor].layer
-        if layer is None or any(reader.tensor == other.tensor for other in plan.get(layer, {}).values()):
-            found = f"axis {axis} of {layout.architecture}, whose reader {reader.tensor} reads another planned axis"
-            raise UsageError(found, "one axis for each reading matrix", "shrink one axis after the other")
+        if layer is None:
+            raise UsageError(f"axis {axis} of the whole model", "an axis of one layer", "choose ffn or group")
         plan.setdefault(layer, {})[axis] = reader
     return plan
 

@@ -33,7 +33,7 @@ class LayeredModel:
     """A causal model of transformers, layer by layer.
 
     Args:
-        model: in float32.
+        model: its weights stop asking for gradients.
         layout: of its weights.
 
     Raises:
@@ -42,6 +42,7 @@ class LayeredModel:
 
     def __init__(self, model: Any, layout: Layout) -> None:
         """Find the layers."""
+        model.requires_grad_(requires_grad=False)
         self.model, self.layout = model, layout.found_in(dict(model.named_parameters()))
         self._layers = [self._layer(number) for number in range(layout.layers)]
 

@@ -50,7 +50,8 @@ def by_features(design: FeatureDesign) -> Selection:
             sizes = features.square().sum(dim=1)
             sizes[picked] = -1
             picked = torch.cat([picked, sizes.topk(m - len(picked)).indices])
-        return picked.sort().values
+        ascending: Tensor = picked.sort().values
+        return ascending
 
     return choose
 

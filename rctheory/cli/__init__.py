@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import rctheory
-from rctheory.cli import declaring, listing, predictions, proofs, runs, transfers, weights
+from rctheory.cli import declaring, listing, predictions, proofs, pruning, runs, transfers, weights
 from rctheory.errors import RcError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(proofs.prove)
 app.command()(weights.inspect)
 app.command()(transfers.transfer)
 app.command()(predictions.predict)
+app.command()(pruning.prune)
 app.command()(declaring.new_architecture)
 
 

@@ -16,6 +16,7 @@ from rctheory.errors import UsageError
 if TYPE_CHECKING:
     from rctheory.architectures.layout import Layout
     from rctheory.checkpoints.checkpoint import Checkpoint
+    from rctheory.transfer.apply import Written
     from rctheory.transfer.transfer_plan import TransferPlan
 
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
@@ -120,14 +121,14 @@ def _run(
     from rctheory.transfer.verification import require_text
 
     if text is not None:
-        require_text(checkpoint, _read(text))
+        require_text(checkpoint, read_text(text))
     if save_plan is not None:
         _save(plan, save_plan, target)
     if target is not None:
         _apply(checkpoint, plan, target, dtype, text)
 
 
-def _read(text: str) -> str:
+def read_text(text: str) -> str:
     """Return a text, or what is in the file of that name."""
     is_file = os.path.isfile(text)  # a text is too long for a path, which pathlib calls an error
     return Path(text).read_text(encoding="utf-8", errors="replace") if is_file else text
@@ -158,20 +159,25 @@ def _apply(checkpoint: "Checkpoint", plan: "TransferPlan", target: Path, dtype: 
     with _bar() as tell:
         written = apply_transfer(checkpoint, plan, target, dtype=DTYPES[dtype] if dtype else None, report_progress=tell)
     _print_plan(plan)
+    say_written(written)
+    if text is not None:
+        say_verified(checkpoint, target, plan, read_text(text))
+
+
+def say_written(written: "Written") -> None:
+    """Say what was written, and what a user should know about it."""
     typer.echo(f"{written.target}: {written.parameters / 1e6:.1f} million weights, {written.n_bytes / 1e6:.0f} MB")
     if written.cast_error:
         typer.echo(f"rounding to the stored dtype: {written.cast_error:.2g} of the root mean square of the weights")
     for remark in written.remarks:
         typer.echo(remark)
-    if text is not None:
-        _verify(checkpoint, target, plan, text)
 
 
-def _verify(checkpoint: "Checkpoint", target: Path, plan: "TransferPlan", text: str) -> None:
+def say_verified(checkpoint: "Checkpoint", target: Path, plan: "TransferPlan", text: str) -> None:
     """Run both models on a text."""
     from rctheory.transfer.verification import verify_transfer
 
-    found = verify_transfer(checkpoint, target, plan, _read(text))
+    found = verify_transfer(checkpoint, target, plan, text)
     typer.echo(
         f"{found.outputs} of {found.tokens} tokens differ by at most {found.difference:.3g}, "
         f"{found.relative:.2g} of their range"
@@ -186,9 +192,7 @@ def _undo(checkpoint: "Checkpoint", target: Path) -> None:
 
     with _bar() as tell:
         written = undo_transfer(checkpoint, target, report_progress=tell)
-    typer.echo(f"{written.target}: {written.parameters / 1e6:.1f} million weights, {written.n_bytes / 1e6:.0f} MB")
-    for remark in written.remarks:
-        typer.echo(remark)
+    say_written(written)
 
 
 def _print_plan(plan: "TransferPlan") -> None:

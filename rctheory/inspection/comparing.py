@@ -171,7 +171,7 @@ def _read(
         layout = checkpoint.layout
         chosen = choose_axes(layout, patterns)
         part = restrict(layout, chosen)
-        gathered = gather(checkpoint, part, (), Options(chosen), report_progress)
+        gathered = gather(checkpoint, part, (), Options(chosen), report_progress, keep_moments=True)
     signatures = unit_signatures(part, gathered.moments)
     return Model.of(source, layout), layout, {name: found for name, found in signatures.items() if name in chosen}
 

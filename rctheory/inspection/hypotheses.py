@@ -15,7 +15,7 @@ Another outermost axis that is not exchangeable (vocabulary, inputs, outputs) cl
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from math import prod
 
@@ -39,8 +39,20 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Hypothesis:
-    """One hypothesis: the units of an axis are exchangeable.
+class Source:
+    """Where the log norms of an array come from: a tensor dimension, arranged for the axis at `place` of its nest.
+
+    Without a place they are taken as they are, one block of all units.
+    """
+
+    tensor: str
+    dimension: int
+    place: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a hypothesis says, before any weight is known: the units of an axis are exchangeable.
 
     Args:
         name: axis instance, or axis path where all layers are pooled.
@@ -49,7 +61,7 @@ class Hypothesis:
         layer: its layer; None for an axis of the model or all layers pooled.
         declared: the declaration says that they are exchangeable.
         units: how many units one permutation moves.
-        sets: sets of arrays under one permutation each, as `order_tests` takes them.
+        sources: sets of arrays under one permutation each, by label; an array has the blocks of all its sources.
     """
 
     name: str
@@ -58,7 +70,7 @@ class Hypothesis:
     layer: int | None
     declared: bool
     units: int
-    sets: tuple[dict[str, Tensor], ...]
+    sources: tuple[dict[str, tuple[Source, ...]], ...]
 
     @property
     def family(self) -> str:
@@ -70,70 +82,116 @@ class Hypothesis:
         return self.axis.path if self.kind is Kind.INSIDE else "outermost axes"
 
 
+@dataclass(frozen=True)
+class Hypothesis(Plan):
+    """A plan with the log norms that test it: `sets` of arrays, as `order_tests` takes them."""
+
+    sets: tuple[dict[str, Tensor], ...]
+
+
 def hypotheses(layout: Layout, norms: UnitNorms) -> list[Hypothesis]:
     """Return every hypothesis of a layout, with the log norms that test it."""
+
+    def array(sources: tuple[Source, ...]) -> Tensor:
+        return torch.cat([arranged(layout, source, norms[source.tensor, source.dimension]) for source in sources])
+
+    def filled(plan: Plan) -> Hypothesis:
+        sets = tuple({label: array(parts) for label, parts in arrays.items()} for arrays in plan.sources)
+        return Hypothesis(**{field.name: getattr(plan, field.name) for field in fields(Plan)}, sets=sets)
+
+    return [filled(plan) for plan in plans(layout)]
+
+
+def plans(layout: Layout) -> list[Plan]:
+    """Return what every hypothesis of a layout says."""
     roots = [i for i in layout.axes.values() if i.axis.parent is None and not i.axis.shared]
-    found = [*_alone(layout, norms, roots), *_flat(layout, norms, roots), *_inside(layout, norms)]
-    return [hypothesis for hypothesis in found if hypothesis.units >= FEWEST_UNITS]
+    found = [*_alone(layout, roots), *_flat(layout, roots), *_inside(layout)]
+    return [plan for plan in found if plan.units >= FEWEST_UNITS]
 
 
-def _alone(layout: Layout, norms: UnitNorms, roots: list[AxisInstance]) -> Iterator[Hypothesis]:
-    """Yield a hypothesis for each axis instance that nothing nests in: exchangeable ones, and positions."""
+def arranged(layout: Layout, source: Source, norms: Tensor) -> Tensor:
+    """Return the log norms of a tensor dimension as a source wants them, (blocks, copies, n)."""
+    if source.place is None:
+        return norms[None, None]
+    return arrange(norms, layout.tensors[source.tensor].nests[source.dimension], source.place)
+
+
+def _alone(layout: Layout, roots: list[AxisInstance]) -> Iterator[Plan]:
+    """Yield a plan for each axis instance that nothing nests in: exchangeable ones, and positions."""
     for instance in roots:
         axis, touches = instance.axis, layout.touches(instance.name)
         if (axis.exchangeable or axis.role is Role.POSITION) and not _nested(layout, touches):
-            arrays = {
-                _label(touch.tensor, touch): norms[touch.tensor, touch.dimension][None, None] for touch in touches
+            sources: dict[str, tuple[Source, ...]] = {
+                _label(touch.tensor, touch): (Source(touch.tensor, touch.dimension),) for touch in touches
             }
             layer = _layer(layout, touches, axis)
-            yield Hypothesis(instance.name, Kind.ALONE, axis, layer, axis.exchangeable, instance.size, (arrays,))
+            yield Plan(instance.name, Kind.ALONE, axis, layer, axis.exchangeable, instance.size, (sources,))
 
 
-def _flat(layout: Layout, norms: UnitNorms, roots: list[AxisInstance]) -> Iterator[Hypothesis]:
-    """Yield a hypothesis for each nest, flattened; dimensions that share all but their innermost axis move together."""
+def _flat(layout: Layout, roots: list[AxisInstance]) -> Iterator[Plan]:
+    """Yield a plan for each nest, flattened; dimensions that share all but their innermost axis move together."""
     for instance in roots:
-        sets: dict[tuple[str, ...], dict[str, Tensor]] = {}
+        sets: dict[tuple[str, ...], dict[str, tuple[Source, ...]]] = {}
+        units = 0
         for touch in (touches := layout.touches(instance.name)):
             nest = _nest(layout, touch)
             if len(nest) > 1:
                 key = (*(outer.name for outer in nest[:-1]), str(nest[-1].size))
-                sets.setdefault(key, {})[_label(touch.tensor, touch)] = norms[touch.tensor, touch.dimension][None, None]
+                sets.setdefault(key, {})[_label(touch.tensor, touch)] = (Source(touch.tensor, touch.dimension),)
+                units = max(units, layout.tensors[touch.tensor].shape[touch.dimension])
         if sets:
-            units = max(array.shape[-1] for arrays in sets.values() for array in arrays.values())
             layer = _layer(layout, touches, instance.axis)
             name = f"{instance.name} (flat)"
-            yield Hypothesis(name, Kind.FLAT, instance.axis, layer, False, units, tuple(sets.values()))
+            yield Plan(name, Kind.FLAT, instance.axis, layer, False, units, tuple(sets.values()))
 
 
-def _inside(layout: Layout, norms: UnitNorms) -> Iterator[Hypothesis]:
-    """Yield a hypothesis for each axis of a nest, its instances in all layers pooled.
+def _inside(layout: Layout) -> Iterator[Plan]:
+    """Yield a plan for each axis of a nest, its instances in all layers pooled.
 
     A tensor that runs over the outermost axis alone (one number for each head) moves with it as well.
     """
-    pooled: dict[Axis, dict[str, list[Tensor]]] = {}
+    pooled: dict[Axis, dict[str, tuple[Source, ...]]] = {}
+    units: dict[Axis, int] = {}
     for instance in layout.axes.values():
         touches = layout.touches(instance.name)
         for touch in touches if _nested(layout, touches) else ():
             pattern = _label(layout.tensors[touch.tensor].pattern, touch)
-            array = arrange(norms[touch.tensor, touch.dimension], _nest(layout, touch), touch.place)
-            pooled.setdefault(instance.axis, {}).setdefault(pattern, []).append(array)
-    for axis, parts in pooled.items():
-        arrays = {label: torch.cat(part) for label, part in parts.items()}
-        units = next(iter(arrays.values())).shape[-1]
-        yield Hypothesis(axis.path, Kind.INSIDE, axis, None, axis.exchangeable, units, (arrays,))
+            parts = pooled.setdefault(instance.axis, {})
+            parts[pattern] = (*parts.get(pattern, ()), Source(touch.tensor, touch.dimension, touch.place))
+            units.setdefault(instance.axis, instance.size)
+    for axis, sources in pooled.items():
+        yield Plan(axis.path, Kind.INSIDE, axis, None, axis.exchangeable, units[axis], (sources,))
 
 
 def arrange(values: Tensor, nest: tuple[AxisInstance, ...], place: int) -> Tensor:
     """Arrange the units of a nest as (blocks, copies, n) for the axis at `place`: its ancestors make the blocks."""
+    blocks, copies = _around(nest, place)
+    arranged = values.reshape([instance.size for instance in nest]).permute(*blocks, *copies, place)
+    return arranged.reshape(_shape(nest, place))
+
+
+def block_shape(layout: Layout, source: Source) -> tuple[int, int, int]:
+    """Return the shape (blocks, copies, n) in which `arranged` returns the log norms of a source."""
+    tensor = layout.tensors[source.tensor]
+    if source.place is None:
+        return 1, 1, tensor.shape[source.dimension]
+    return _shape(tensor.nests[source.dimension], source.place)
+
+
+def _shape(nest: tuple[AxisInstance, ...], place: int) -> tuple[int, int, int]:
+    """Return the numbers of blocks, copies and units of the axis at a place of a nest."""
+    blocks, copies = (prod(nest[k].size for k in chosen) for chosen in _around(nest, place))
+    return blocks, copies, nest[place].size
+
+
+def _around(nest: tuple[AxisInstance, ...], place: int) -> tuple[list[int], list[int]]:
+    """Return the places of a nest that make the blocks of an axis, and those that make copies of it."""
     ancestors, parent = set(), nest[place].axis.parent
     while parent is not None:
         ancestors.add(parent)
         parent = parent.parent
     blocks = [k for k, outer in enumerate(nest) if outer.axis in ancestors]
-    copies = [k for k in range(len(nest)) if k != place and k not in blocks]
-    sizes = [instance.size for instance in nest]
-    arranged = values.reshape(sizes).permute(*blocks, *copies, place)
-    return arranged.reshape(prod(sizes[k] for k in blocks), prod(sizes[k] for k in copies), sizes[place])
+    return blocks, [k for k in range(len(nest)) if k != place and k not in blocks]
 
 
 def _nested(layout: Layout, touches: tuple[Touch, ...]) -> bool:

@@ -1,7 +1,7 @@
 """Every statistic of a checkpoint in one pass, against what its architecture declares."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -130,11 +130,9 @@ def inspect_source(
             layout = restrict(whole, options.axes)
             gathered = gather(checkpoint, layout, chosen, options, report_progress)
         for statistic in chosen:
-            rows: Iterable[Row] = gathered.of(statistic)
             if isinstance(statistic, UnitStatistic):
                 report_progress(Progress(f"computing {statistic.name}"))
-                rows = statistic.measure(layout, gathered.moments, options)
-            outcomes.append(conclude(statistic, tuple(rows), options))
+            outcomes.append(conclude(statistic, gathered.of(statistic), options))
     parameters, inspected = (sum(prod(t.shape) for t in part.tensors.values()) for part in (whole, layout))
     stored: Counter[str] = Counter()
     for name in layout.tensors:

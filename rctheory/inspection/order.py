@@ -1,23 +1,28 @@
 """`order`: does the order of the units of an axis carry anything, against what the architecture declares?"""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import accumulate
 from math import ceil
+from threading import Lock
 
-from rctheory.architectures.layout import Layout
+import torch
+from torch import Tensor
+
+from rctheory.architectures.layout import Layout, TensorLayout
 from rctheory.errors import UsageError
 from rctheory.inspection.choice import restrict
-from rctheory.inspection.hypotheses import Hypothesis, Kind, hypotheses
+from rctheory.inspection.hypotheses import Kind, Plan, Source, arranged, block_shape, plans
 from rctheory.inspection.moments import Moments
-from rctheory.inspection.norms import UnitNorms
-from rctheory.inspection.statistic import Column, Options, Row, UnitStatistic
-from rctheory.inspection.stream import THREADS
+from rctheory.inspection.statistic import Column, Options, Row, UnitRun, UnitStatistic
 from rctheory.statistics.multiplicity import max_t
-from rctheory.statistics.permutation import PermutationTest, order_tests
+from rctheory.statistics.permutation import Member, PermutationTest, RunningTests
 
 LEVEL = 0.01
 PERMUTATIONS = 1999  # a p-value of 1/2000 in each of several families: far below the level
+LAYERS_TOGETHER = 8  # more would save draws of permutations, fewer memory
 
 
 class Finding(StrEnum):
@@ -33,7 +38,7 @@ class Finding(StrEnum):
 class AxisFinding:
     """One tested axis: the hypothesis, its test, and its p-value adjusted over all tested axes."""
 
-    hypothesis: Hypothesis
+    hypothesis: Plan
     test: PermutationTest
     adjusted: float
 
@@ -97,34 +102,106 @@ class Order(UnitStatistic):
         Column("finding", "the weights are", "text"),
     )
 
-    def measure(self, layout: Layout, moments: Mapping[str, Moments], options: Options) -> tuple[Row, ...]:
-        """Return one row for each axis, in the order of the declaration."""
-        return tuple(finding.as_row() for finding in find_order(layout, moments, options))
+    def begin(self, layout: Layout, options: Options) -> "OrderRun":
+        """Start with the chosen axes of a layout; one row comes of each, in the order of the declaration.
+
+        Raises:
+            UsageError: too few permutations for any rejection.
+        """
+        return OrderRun(layout, options)
 
 
-def find_order(layout: Layout, moments: Mapping[str, Moments], options: Options) -> tuple[AxisFinding, ...]:
-    """Test the chosen axes of a layout.
+class OrderRun(UnitRun):
+    """Tests of the chosen axes of a layout, done while its tensors come.
 
-    Inside a family (`Hypothesis.family`) p-values are adjusted by step-down max-T, which knows how much the tests
-    depend on each other; between families, by Holm's procedure.
+    The log norms of a few layers are tested as soon as these layers are complete, and let go of. What is kept to the
+    end grows with the layers, but with no power of the width beyond them: the largest |z| of every permutation for each
+    axis instance, which `max_t` takes, and one log norm for every unit of an axis that nests, whose layers are pooled.
 
-    Raises:
-        UsageError: too few permutations for any rejection.
+    Inside a family (`Plan.family`) p-values are adjusted by step-down max-T, which knows how much the tests depend on
+    each other; between families, by Holm's procedure.
 
     Source: claim `weights.exchangeable-axes`.
     """
-    norms = {
-        (name, dimension): moments[name].log_norms(dimension)
-        for name, tensor in layout.tensors.items()
-        for dimension in range(len(tensor.nests))
-    }
-    tested = _chosen(layout, norms, options.axes)
-    families = {h.name: h.family for h in tested}
-    permutations = enough(options.permutations, len(set(families.values())))
-    sets = {h.name: h.sets for h in tested}
-    tests = order_tests(sets, permutations=permutations, seed=options.seed, threads=THREADS)
-    adjusted = max_t({name: test.replicates for name, test in tests.items()}, families)
-    return tuple(AxisFinding(h, tests[h.name], adjusted[h.name]) for h in tested)
+
+    def __init__(self, layout: Layout, options: Options) -> None:
+        """Plan the tests, and make room for what is kept."""
+        self._layout, self._plans = layout, _chosen(layout, options.axes)
+        self._families = {plan.name: plan.family for plan in self._plans}
+        permutations = enough(options.permutations, len(set(self._families.values())))
+        labels = {plan.name: [label for arrays in plan.sources for label in arrays] for plan in self._plans}
+        self._tests = RunningTests(labels, permutations=permutations, seed=options.seed)
+        self._pooled: dict[tuple[str, str], Tensor] = {}
+        self._uses: dict[str, list[_Use]] = {}
+        for number, use in enumerate(self._every_use()):
+            self._uses.setdefault(use.source.tensor, []).append(replace(use, number=number))
+        self._missing = Counter(_window(tensor) for tensor in layout.tensors.values())
+        self._waiting: dict[int | None, list[tuple[int, Member]]] = {}
+        self._lock, self._scoring = Lock(), Lock()
+
+    def add(self, tensor: TensorLayout, moments: Moments) -> None:
+        """Take in the log norms of a tensor; test those of its layers if it is the last of them."""
+        norms: dict[int, Tensor] = {}
+        members: list[tuple[int, Member]] = []
+        for use in self._uses.get(tensor.name, ()):
+            dimension = use.source.dimension
+            if dimension not in norms:
+                norms[dimension] = moments.log_norms(dimension)
+            array = arranged(self._layout, use.source, norms[dimension])
+            if use.source.place is None:
+                members.append((use.number, (use.plan, use.label, array)))
+            else:
+                self._pooled[use.plan, use.label][use.start : use.start + len(array)] = array
+        window = _window(tensor)
+        with self._lock:
+            self._waiting.setdefault(window, []).extend(members)
+            self._missing[window] -= 1
+            complete = [] if self._missing[window] else self._waiting.pop(window)
+        if complete:
+            with self._scoring:  # one at a time: the scores of all orders are what takes memory here
+                # In the order of the plans: what is scored together does not depend on which thread came first.
+                self._tests.add(member for _, member in sorted(complete, key=lambda item: item[0]))
+
+    def rows(self) -> tuple[Row, ...]:
+        """Test what is pooled over layers, and adjust all p-values together."""
+        for plan in self._plans:  # one at a time, and gone before the next: pooled arrays are as large as what is kept
+            labels = [label for name, label in self._pooled if name == plan.name]
+            self._tests.add((plan.name, label, self._pooled.pop((plan.name, label))) for label in labels)
+        replicates = {plan.name: self._tests.replicates(plan.name) for plan in self._plans}
+        adjusted = max_t(replicates, self._families)
+        return tuple(
+            AxisFinding(plan, self._tests.test(plan.name), adjusted[plan.name]).as_row() for plan in self._plans
+        )
+
+    def _every_use(self) -> Iterator["_Use"]:
+        """Yield what every array is made of, in the order of the plans; make room for pooled ones."""
+        for plan in self._plans:
+            for arrays in plan.sources:
+                for label, sources in arrays.items():
+                    if sources[0].place is None:
+                        yield _Use(plan.name, label, sources[0])
+                        continue
+                    shapes = [block_shape(self._layout, source) for source in sources]
+                    blocks = sum(shape[0] for shape in shapes)
+                    self._pooled[plan.name, label] = torch.zeros(blocks, *shapes[0][1:], dtype=torch.float64)
+                    for start, source in zip(accumulate((s[0] for s in shapes), initial=0), sources, strict=False):
+                        yield _Use(plan.name, label, source, start)
+
+
+@dataclass(frozen=True)
+class _Use:
+    """One source of an array of a plan: at which block it starts, and its number among all."""
+
+    plan: str
+    label: str
+    source: Source
+    start: int = 0
+    number: int = 0
+
+
+def _window(tensor: TensorLayout) -> int | None:
+    """Return which layers a tensor is tested with; those of the model make a window of their own."""
+    return None if tensor.layer is None else tensor.layer // LAYERS_TOGETHER
 
 
 def enough(permutations: int | None, families: int) -> int:
@@ -142,13 +219,13 @@ def enough(permutations: int | None, families: int) -> int:
     return permutations
 
 
-def _chosen(layout: Layout, norms: UnitNorms, axes: frozenset[str]) -> list[Hypothesis]:
-    """Return the hypotheses about the chosen axis instances; what is pooled over layers is pooled over chosen ones."""
+def _chosen(layout: Layout, axes: frozenset[str]) -> list[Plan]:
+    """Return the plans for the chosen axis instances; what is pooled over layers is pooled over chosen ones."""
     if axes >= layout.axes.keys():
-        return hypotheses(layout, norms)
+        return plans(layout)
     found = []
     for axis in dict.fromkeys(layout.axes[name].axis for name in layout.axes if name in axes):
         instances = frozenset(name for name in axes if layout.axes[name].axis == axis)
-        about = (h for h in hypotheses(restrict(layout, instances), norms) if h.axis == axis)
-        found += [h for h in about if h.layer is None or axis.instance(h.layer) in instances]
+        about = (plan for plan in plans(restrict(layout, instances)) if plan.axis == axis)
+        found += [plan for plan in about if plan.layer is None or axis.instance(plan.layer) in instances]
     return found

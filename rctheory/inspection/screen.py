@@ -1,6 +1,5 @@
 """`screen`: the size, the tails and the scales of every tensor, from one pass without p-values."""
 
-from collections.abc import Mapping
 from math import isfinite, sqrt
 
 from torch import Tensor
@@ -8,7 +7,7 @@ from torch import Tensor
 from rctheory.architectures.layout import Layout, TensorLayout
 from rctheory.inspection.moments import Moments
 from rctheory.inspection.neighbours import reading_order, short_name
-from rctheory.inspection.statistic import Column, Options, Row, UnitStatistic, Value
+from rctheory.inspection.statistic import Column, Options, Row, UnitRun, UnitStatistic, Value
 
 
 class Screen(UnitStatistic):
@@ -34,9 +33,22 @@ class Screen(UnitStatistic):
         Column("column_sd", "sd of log column norms", shown=False),
     )
 
-    def measure(self, layout: Layout, moments: Mapping[str, Moments], options: Options) -> tuple[Row, ...]:
-        """Return one row for each tensor."""
-        return tuple(_row(tensor, moments[tensor.name]) for tensor in reading_order(layout))
+    def begin(self, layout: Layout, options: Options) -> UnitRun:
+        """Start with the tensors of a layout; one row comes of each."""
+        return _ScreenRun(layout)
+
+
+class _ScreenRun(UnitRun):
+    """The rows so far, in reading order."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._rows: dict[str, Row | None] = dict.fromkeys(tensor.name for tensor in reading_order(layout))
+
+    def add(self, tensor: TensorLayout, moments: Moments) -> None:
+        self._rows[tensor.name] = _row(tensor, moments)
+
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(row for row in self._rows.values() if row is not None)
 
 
 def _row(tensor: TensorLayout, moments: Moments) -> Row:

@@ -173,12 +173,27 @@ class Statistic(ABC):
         return ()
 
 
+class UnitRun(ABC):
+    """One run of a unit statistic over a checkpoint. Tensors come one at a time, from several threads, in no order.
+
+    What it keeps of a tensor should be few numbers: sums of its units are let go of after `add`.
+    """
+
+    @abstractmethod
+    def add(self, tensor: TensorLayout, moments: Moments) -> None:
+        """Take in one tensor."""
+
+    @abstractmethod
+    def rows(self) -> tuple[Row, ...]:
+        """Return the rows, once all tensors have come."""
+
+
 class UnitStatistic(Statistic):
     """A statistic that needs only the moments of units, gathered while tensors are read."""
 
     @abstractmethod
-    def measure(self, layout: Layout, moments: Mapping[str, Moments], options: Options) -> tuple[Row, ...]:
-        """Return the rows of a layout, restricted to what was chosen."""
+    def begin(self, layout: Layout, options: Options) -> UnitRun:
+        """Start a run over a layout, restricted to what was chosen."""
 
 
 class MatrixStatistic(Statistic):

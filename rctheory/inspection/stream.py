@@ -1,6 +1,7 @@
 """One pass over a checkpoint: tensors are read by a few threads, measured at once, and let go.
 
-A tensor is read once. Its moments are gathered block by block; it is kept whole only where a statistic needs that, and
+A tensor is read once. Its moments are gathered block by block and let go of when the statistics of units have taken
+them in; it is kept whole only where a statistic needs that, and
 beyond its own statistics only until the last matrix that shares neurons with it has come. Random numbers are named
 by the tensor, so the result does not depend on which thread comes first.
 """
@@ -22,7 +23,17 @@ from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.errors import NumericsError, ShapeError
 from rctheory.inspection.moments import Moments
 from rctheory.inspection.neighbours import neuron_pairs, reading_order, short_name
-from rctheory.inspection.statistic import Matrix, MatrixStatistic, Options, Pair, PairStatistic, Row, Statistic
+from rctheory.inspection.statistic import (
+    Matrix,
+    MatrixStatistic,
+    Options,
+    Pair,
+    PairStatistic,
+    Row,
+    Statistic,
+    UnitRun,
+    UnitStatistic,
+)
 from rctheory.numerics import single_threaded_kernels
 
 FLOAT = 4
@@ -42,13 +53,16 @@ class Progress:
 
 @dataclass
 class Gathered:
-    """What one pass leaves behind: moments by tensor, and the rows of each statistic, matrices before pairs."""
+    """What one pass leaves behind: the rows of each statistic, matrices before pairs, and moments where asked for."""
 
     moments: dict[str, Moments] = field(default_factory=dict)
+    runs: dict[str, UnitRun] = field(default_factory=dict)
     rows: dict[str, list[tuple[tuple[int, int], tuple[Row, ...]]]] = field(default_factory=dict)
 
     def of(self, statistic: Statistic) -> tuple[Row, ...]:
         """Return the rows of a statistic in reading order."""
+        if statistic.name in self.runs:
+            return self.runs[statistic.name].rows()
         found = sorted(self.rows.get(statistic.name, []), key=lambda item: item[0])
         return tuple(row for _, rows in found for row in rows)
 
@@ -59,6 +73,8 @@ def gather(
     statistics: Sequence[Statistic],
     options: Options,
     report_progress: Callable[[Progress], None],
+    *,
+    keep_moments: bool = False,
 ) -> Gathered:
     """Read the tensors of a layout once and measure them.
 
@@ -68,11 +84,13 @@ def gather(
         statistics: those chosen; unit statistics ask for no more than moments.
         options: seed and permutations.
         report_progress: called from this thread a few times a second.
+        keep_moments: leave the moments of every tensor behind; else they are let go of with their tensor.
 
     Raises:
+        UsageError: a statistic cannot be had with these options.
         CheckpointError: a tensor cannot be read, or has NaN or infinite entries.
     """
-    work = _Pass(checkpoint, layout, statistics, options)
+    work = _Pass(checkpoint, layout, statistics, options, keep_moments)
     order = reading_order(layout)
     budget = max(_bytes(tensor) for tensor in order)
     with (
@@ -99,7 +117,12 @@ class _Pass:
     """The state of one pass, shared by its threads."""
 
     def __init__(
-        self, checkpoint: Checkpoint, layout: Layout, statistics: Sequence[Statistic], options: Options
+        self,
+        checkpoint: Checkpoint,
+        layout: Layout,
+        statistics: Sequence[Statistic],
+        options: Options,
+        keep_moments: bool,
     ) -> None:
         self.checkpoint, self.options = checkpoint, options
         self.of_matrices = sorted(
@@ -112,16 +135,26 @@ class _Pass:
         self.total = sum(_bytes(tensor) for tensor in layout.tensors.values())
         self.done = 0
         # Made before anything is read: what is kept should not lie between blocks that come and go.
-        self.gathered = Gathered({name: Moments.of(tensor.shape) for name, tensor in layout.tensors.items()})
+        kept = {name: Moments.of(tensor.shape) for name, tensor in layout.tensors.items()} if keep_moments else {}
+        runs = {s.name: s.begin(layout, options) for s in statistics if isinstance(s, UnitStatistic)}
+        self.gathered = Gathered(kept, runs)
         self.lock = threading.Lock()
 
     def measure(self, place: int, tensor: TensorLayout) -> None:
         """Read one tensor, measure it, and measure the pairs that it completes."""
+        moments = self.gathered.moments.get(tensor.name) or Moments.of(tensor.shape)
+        self._measure_whole(place, tensor, moments)
+        # The tensor itself is gone, unless others wait for it: what this takes does not come on top of it.
+        for run in self.gathered.runs.values():
+            run.add(tensor, moments)
+
+    def _measure_whole(self, place: int, tensor: TensorLayout, moments: Moments) -> None:
+        """Read one tensor; measure it, and the pairs that it completes, where a statistic wants it whole."""
         whole = len(tensor.shape) == 2 and bool(self.of_matrices or tensor.name in self.waiting)
-        values = self._read(tensor, whole)
+        values = self._read(tensor, moments, whole)
         if values is None:
             return
-        matrix = Matrix(tensor, values, _take_unit(values, self.gathered.moments[tensor.name].rms))
+        matrix = Matrix(tensor, values, _take_unit(values, moments.rms))
         for statistic in self.of_matrices:
             if not statistic.of_log_sizes and tensor.name not in self.waiting:
                 matrix.let_go()
@@ -136,9 +169,8 @@ class _Pass:
         for number, pair in completed:
             self._measure_pair(number, pair)
 
-    def _read(self, tensor: TensorLayout, whole: bool) -> Tensor | None:
+    def _read(self, tensor: TensorLayout, moments: Moments, whole: bool) -> Tensor | None:
         """Gather the moments of a tensor; return it whole if that is wanted."""
-        moments = self.gathered.moments[tensor.name]
         values = torch.empty(tensor.shape) if whole else None
         start = 0
         for block in self.checkpoint.blocks(tensor.name):

@@ -15,11 +15,13 @@ def print_prediction(found: SourcePrediction, console: Console) -> None:
     if found.wanted is not None:
         console.print(in_words(found.wanted))
     for curve in found.curves:
-        table = Table(f"{curve.axis} (now {curve.now})", "loss change", "sd over draws", "mean + 2 sd", "warnings")
+        table = Table(f"{curve.axis} (now {curve.now})", "loss change", "sd over draws", "mean + 2 sd", "remarks")
         for m, prediction in zip(curve.widths, curve.predictions, strict=True):
             upper = prediction.shift + SIGMAS * prediction.sd
             values = (f"{prediction.shift:+.4f}", f"{prediction.sd:.4f}", f"{upper:+.4f}")
-            table.add_row(str(m), *values, str(len(prediction.warnings) or ""))
+            count = len(prediction.warnings)
+            remarks = ([] if prediction.converged else ["not converged"]) + ([f"{count} warnings"] if count else [])
+            table.add_row(str(m), *values, ", ".join(remarks))
         console.print(table)
         if found.budget is not None:
             console.print(budget_in_words(found.budget, curve.axis, curve.cheapest))

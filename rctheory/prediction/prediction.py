@@ -22,6 +22,7 @@ from rctheory.prediction.influence import Influence
 
 HEAVY = 1.0  # excess kurtosis of the first order beyond which the normal law says little about tails
 DOMINANT = 0.1  # share of the variance in one unit, whose loss no derivative at 1 describes
+CONVERGED = 0.3  # nats: a larger predicted mean is beyond what two orders describe
 CURVED = 0.5  # sd of the second order relative to the first beyond which the expansion has not converged
 
 
@@ -98,6 +99,11 @@ class Prediction:
     def sd(self) -> float:
         """Return the standard deviation of the loss change over draws."""
         return sqrt(sum(axis.sd**2 for axis in self.axes))
+
+    @property
+    def converged(self) -> bool:
+        """Return whether the change is small enough for two orders to describe it."""
+        return self.shift <= CONVERGED
 
     @property
     def warnings(self) -> tuple[str, ...]:

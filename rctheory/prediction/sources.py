@@ -18,7 +18,7 @@ from rctheory.prediction.texts import read_texts, windows_of
 from rctheory.transfer.models import folder_of, is_causal, load_model
 
 SCHEMA = "rctheory.prediction/1"
-CURVE = 12  # widths of the curve of an axis
+DROPPED = (0.5, 0.33, 0.25, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)  # shares left out along the curve of an axis
 SIGMAS = 2.0
 
 Report = Callable[[int, int], None]
@@ -197,9 +197,9 @@ def _curve(
 ) -> Curve:
     """Return the curve of one axis, and the cheapest width."""
     legal = sorted(widths)
-    shown = [m for m in legal if 4 * m >= layout.sizes[axis]] or legal
-    step = max(1, len(shown) // CURVE)
-    shown = shown[::-1][::step][::-1]
+    at_most = [(1 - share) * layout.sizes[axis] for share in DROPPED]
+    nearest = [max((m for m in legal if m <= most), default=None) for most in at_most]
+    shown = sorted({m for m in nearest if m is not None}) or legal
     found = None
     if budget is not None:
         index = cheapest(influence, [widths[m] for m in legal], design, budget, SIGMAS)

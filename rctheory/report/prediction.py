@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import rctheory
 from rctheory.prediction.console import budget_in_words, headline, in_words
+from rctheory.prediction.prediction import CONVERGED
 from rctheory.prediction.sources import SIGMAS, Curve, SourcePrediction
 from rctheory.report.drawing import MEASURED, PLANTED, THEORY, Picture, canvas, png, style
 from rctheory.report.pages import page_templates
@@ -51,8 +52,8 @@ def curve_picture(curve: Curve, budget: float | None) -> Picture:
         axes.legend(frameon=False, fontsize=8.5)
         drawn = png(figure)
     caption = (
-        f"Mean over draws of the units of {curve.axis}, and {SIGMAS:g} standard deviations on both sides; from the source "
-        "and the text alone, to second order. Where the change is large the expansion has not converged."
+        f"Mean over draws of the units of {curve.axis}, and {SIGMAS:g} standard deviations on both sides; from the "
+        "source and the text alone, to second order. Hollow points are not converged: they give an order of magnitude."
     )
     return Picture(f"predicted-{curve.axis}", drawn, caption)
 
@@ -63,7 +64,14 @@ def _draw(axes: "Axes", curve: Curve) -> None:
     pad = [0.0] * (len(widths) - len(curve.widths))
     means = [prediction.shift for prediction in curve.predictions] + pad
     sds = [prediction.sd for prediction in curve.predictions] + pad
-    axes.plot(widths, means, "o-", color=MEASURED, markersize=4.5, linewidth=1.6, label="predicted mean")
+    axes.plot(widths, means, "-", color=MEASURED, linewidth=1.6, label="predicted mean")
+    beyond = [not prediction.converged for prediction in curve.predictions] + [False] * len(pad)
+    for hollow, label in ((False, ""), (True, f"beyond {CONVERGED:g} nats: not converged")):
+        places = [i for i, far in enumerate(beyond) if far is hollow]
+        if places:
+            face = "white" if hollow else MEASURED
+            xs, ys = [widths[i] for i in places], [means[i] for i in places]
+            axes.plot(xs, ys, "o", color=MEASURED, markerfacecolor=face, markersize=4.5, label=label or None)
     low = [mean - SIGMAS * sd for mean, sd in zip(means, sds, strict=True)]
     high = [mean + SIGMAS * sd for mean, sd in zip(means, sds, strict=True)]
     axes.fill_between(widths, low, high, color=MEASURED, alpha=0.18, linewidth=0, label="± 2 sd over draws")

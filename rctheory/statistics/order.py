@@ -18,6 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rctheory.numerics import chunks
+
+PART_BYTES = 1 << 20  # of rows in float64
 ROUNDING = 1e-6  # relative spread that float32 makes of a constant
 
 
@@ -32,6 +35,7 @@ class Columns:
 
     def __init__(self, arrays: Sequence[np.ndarray]) -> None:
         """Lay them out as `rows`, (blocks * n, copies of all arrays), float32."""
+        self.arrays = len(arrays)
         self.blocks, _, self.units = arrays[0].shape
         copies = [array.shape[1] for array in arrays]
         together = np.concatenate(arrays, axis=1, dtype=np.float32)
@@ -49,8 +53,11 @@ class Columns:
         What is constant up to rounding becomes zero: an order of rounding errors would be no order of units.
         """
         if power not in self._powers:
-            sums = self.add_copies(self.rows.astype(np.float64) ** power)
-            sums = sums.reshape(self.blocks, self.units, -1)
+            sums = np.empty((self.blocks, self.units, self.arrays))
+            flat = sums.reshape(len(self.rows), self.arrays)
+            for part in chunks(len(self.rows), 8 * self.rows.shape[1], PART_BYTES):
+                rows = slice(part.start, part.stop)
+                flat[rows] = self.add_copies(self.rows[rows].astype(np.float64) ** power)
             centred = sums - sums.mean(axis=1, keepdims=True)
             varies = np.abs(centred).max(axis=(0, 1)) > ROUNDING * np.abs(sums).max(axis=(0, 1))
             kept = np.where(varies, centred, 0.0).reshape(len(self.rows), -1).astype(np.float32)

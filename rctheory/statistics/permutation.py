@@ -8,7 +8,7 @@ whole outer units are permuted (their inner coordinates are `copies` that move a
 unit (a `block`): both are one array of shape (blocks, copies, n), each block with a permutation of its own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
@@ -19,12 +19,13 @@ from torch import Tensor
 
 from rctheory.errors import ShapeError, UsageError
 from rctheory.numerics import single_threaded_kernels
-from rctheory.statistics.order import LAG_ONE, ORDER_STATISTICS, OrderStatistic
+from rctheory.statistics.order import LAG_ONE, ORDER_STATISTICS, Columns, OrderStatistic
 from rctheory.statistics.replicates import prepare, replicate
 
-SCORE_BYTES = 16 << 20  # of the scores of one group of arrays, float64
+SCORE_BYTES = 8 << 20  # of the scores of one group of arrays, float64
 Arrays = Mapping[str, Tensor]
-_Members = list[tuple[str, str, Tensor]]  # hypothesis, label and array
+Member = tuple[str, str, Tensor]
+"""An array to be scored: its hypothesis, its label there, and itself, (blocks, copies, n)."""
 
 
 @dataclass(frozen=True)
@@ -86,35 +87,14 @@ def order_tests(
 
     Source: claim `weights.exchangeable-axes`.
     """
-    if permutations < 1 or not statistics:
-        found = f"{permutations} permutations and {len(statistics)} statistics"
-        raise UsageError(found, "at least 1 of each", "ask for more")
-    structures: dict[tuple[int, int], _Members] = {}
+    members: list[Member] = []
     for name, sets in hypotheses.items():
         _check(name, sets)
-        for arrays in sets:
-            for label, array in arrays.items():
-                structures.setdefault((array.shape[0], array.shape[2]), []).append((name, label, array))
-    found_of = {name: _Found(permutations) for name in hypotheses}
-    names = [statistic.name for statistic in statistics]
-    lock = Lock()
-
-    def score(members: _Members) -> None:
-        prepared = [prepare(f"{label} of {name}", array) for name, label, array in members]
-        z = replicate(prepared, statistics, permutations=permutations, seed=seed)
-        observed = z[0].tolist()
-        largest = np.abs(z, out=z).max(axis=2)
-        with lock:
-            for column, (name, label, _) in enumerate(members):
-                found_of[name].add(label, dict(zip(names, observed[column], strict=True)), largest[:, column])
-
-    # The scores of all orders are large: only those of a few arrays are kept at a time, whatever the number of layers.
-    # Each group draws the permutations of its structure anew, the same ones.
-    most = max(1, SCORE_BYTES // (8 * (permutations + 1) * len(statistics)))
-    groups = [members[k : k + most] for members in structures.values() for k in range(0, len(members), most)]
-    groups.sort(key=lambda members: -sum(array.numel() for _, _, array in members))
-    _run(score, groups, torch.get_num_threads() if threads is None else threads)
-    return {name: found.test(hypotheses[name]) for name, found in found_of.items()}
+        members += [(name, label, array) for arrays in sets for label, array in arrays.items()]
+    labels = {name: [label for arrays in sets for label in arrays] for name, sets in hypotheses.items()}
+    running = RunningTests(labels, statistics=statistics, permutations=permutations, seed=seed)
+    running.add(members, torch.get_num_threads() if threads is None else threads)
+    return {name: running.test(name) for name in hypotheses}
 
 
 def lag_one_tests(
@@ -127,7 +107,75 @@ def lag_one_tests(
     return order_tests(hypotheses, statistics=LAG_ONE, permutations=permutations, seed=seed)
 
 
-def _run(score: Callable[[_Members], None], groups: Sequence[_Members], threads: int) -> None:
+class RunningTests:
+    """`order_tests` of arrays that come a few at a time: none is kept.
+
+    What is kept of a hypothesis are B + 1 numbers for `max_t`, and a few for each of its arrays.
+
+    Args:
+        labels: by hypothesis, the labels of the arrays that will come.
+        statistics: as `order_tests` takes them, like all that follow.
+        permutations: B.
+        seed: root seed.
+
+    Raises:
+        UsageError: B < 1, or no statistic.
+    """
+
+    def __init__(
+        self,
+        labels: Mapping[str, Sequence[str]],
+        *,
+        statistics: Sequence[OrderStatistic] = ORDER_STATISTICS,
+        permutations: int,
+        seed: int,
+    ) -> None:
+        """Make room for all results: nothing that is kept lies between what comes and goes."""
+        if permutations < 1 or not statistics:
+            found = f"{permutations} permutations and {len(statistics)} statistics"
+            raise UsageError(found, "at least 1 of each", "ask for more")
+        self._statistics, self._permutations, self._seed = statistics, permutations, seed
+        self._found = {name: _Found(known, len(statistics), permutations) for name, known in labels.items()}
+        self._lock = Lock()
+
+    def add(self, members: Iterable[Member], threads: int = 1) -> None:
+        """Score arrays (hypothesis, label, array), each once; several callers may do so at a time.
+
+        What is scored together may change what is rounded, never what is permuted.
+
+        Raises:
+            NumericsError: an entry is NaN or infinite.
+        """
+        structures: dict[tuple[int, int], list[Member]] = {}
+        for member in members:
+            structures.setdefault((member[2].shape[0], member[2].shape[2]), []).append(member)
+        # The scores of all orders are large: only those of a few arrays are kept at a time. Each group draws the
+        # permutations of its structure anew, the same ones.
+        most = max(1, SCORE_BYTES // (8 * (self._permutations + 1) * len(self._statistics)))
+        groups = [found[k : k + most] for found in structures.values() for k in range(0, len(found), most)]
+        groups.sort(key=lambda group: -sum(array.numel() for _, _, array in group))
+        _run(self._score, groups, threads)
+
+    def replicates(self, name: str) -> np.ndarray:
+        """Return the largest |z| of a hypothesis for each order, (B + 1,): what `max_t` takes."""
+        return self._found[name].replicates
+
+    def test(self, name: str) -> PermutationTest:
+        """Return the test of a hypothesis all of whose arrays have come, in the order of its labels."""
+        return self._found[name].test([statistic.name for statistic in self._statistics])
+
+    def _score(self, members: list[Member]) -> None:
+        """Score arrays of one structure side by side."""
+        columns = Columns([prepare(f"{label} of {name}", array).numpy() for name, label, array in members])
+        z = replicate(columns, self._statistics, permutations=self._permutations, seed=self._seed)
+        observed = z[0].copy()
+        largest = np.abs(z, out=z).max(axis=2)
+        with self._lock:
+            for column, (name, label, _) in enumerate(members):
+                self._found[name].add(label, observed[column], largest[:, column])
+
+
+def _run(score: Callable[[list[Member]], None], groups: Sequence[list[Member]], threads: int) -> None:
     """Score every group; the stream of a structure is its own, so the number of threads changes no result."""
     threads = min(threads, len(groups))
     with single_threaded_kernels():
@@ -142,25 +190,26 @@ def _run(score: Callable[[_Members], None], groups: Sequence[_Members], threads:
 class _Found:
     """What has been found for one hypothesis, array by array."""
 
-    def __init__(self, permutations: int) -> None:
-        """Start with nothing."""
-        self._replicates = np.zeros(permutations + 1)
-        self._p_values: dict[str, float] = {}
-        self._details: dict[str, dict[str, float]] = {}
+    def __init__(self, labels: Sequence[str], statistics: int, permutations: int) -> None:
+        """Start with nothing; an array that never comes leaves NaN."""
+        self.replicates = np.zeros(permutations + 1)
+        self._places = {label: place for place, label in enumerate(labels)}
+        self._scores = np.full((len(labels), statistics), np.nan)
+        self._p_values = np.full(len(labels), np.nan)
 
-    def add(self, label: str, scores: dict[str, float], largest: np.ndarray) -> None:
+    def add(self, label: str, scores: np.ndarray, largest: np.ndarray) -> None:
         """Take in one array: its z-scores by statistic, and the largest |z| of each order, (B + 1,)."""
-        self._p_values[label] = _p_value(largest)
-        self._details[label] = scores
-        np.maximum(self._replicates, largest, out=self._replicates)
+        self._p_values[self._places[label]] = _p_value(largest)
+        self._scores[self._places[label]] = scores
+        np.maximum(self.replicates, largest, out=self.replicates)
 
-    def test(self, sets: Sequence[Arrays]) -> PermutationTest:
-        """Return the test, its arrays in the order in which they were given."""
-        labels = [label for arrays in sets for label in arrays]
-        details = {label: self._details[label] for label in labels}
+    def test(self, statistics: Sequence[str]) -> PermutationTest:
+        """Return the test, its arrays in the order of the labels."""
+        scored = zip(self._places, self._scores.tolist(), strict=True)
+        details = {label: dict(zip(statistics, scores, strict=True)) for label, scores in scored}
         scores = {label: max(z.values(), key=abs) for label, z in details.items()}
-        p_values = {label: self._p_values[label] for label in labels}
-        t = self._replicates
+        p_values = dict(zip(self._places, self._p_values.tolist(), strict=True))
+        t = self.replicates
         return PermutationTest(_p_value(t), float(t[0]), scores, len(t) - 1, p_values, details, t)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from rctheory.numerics import chunks, numpy_generator, require_finite, tolerance
 from rctheory.statistics.order import ROUNDING, Columns, OrderStatistic, Permuted
 
-BATCH_BYTES = 8 << 20  # one batch of permuted arrays: small enough for the caches
+BATCH_BYTES = 4 << 20  # one batch of permuted arrays: small enough for the caches
 
 
 def prepare(name: str, array: Tensor) -> Tensor:
@@ -20,13 +20,12 @@ def prepare(name: str, array: Tensor) -> Tensor:
     """
     x = require_finite(name, array.to(torch.float64))
     centred = x - x.mean(dim=-1, keepdim=True)
-    total, rounding = centred.square().sum(), tolerance(torch.float64, terms=8 * x.shape[-1]) ** 2 * x.square().sum()
-    return torch.zeros_like(x) if total <= rounding else centred / total.sqrt()
+    total, square = (values.reshape(-1).dot(values.reshape(-1)) for values in (centred, x))
+    rounding = tolerance(torch.float64, terms=8 * x.shape[-1]) ** 2 * square
+    return torch.zeros_like(x) if total <= rounding else centred.div_(total.sqrt())
 
 
-def replicate(
-    arrays: Sequence[Tensor], statistics: Sequence[OrderStatistic], *, permutations: int, seed: int
-) -> np.ndarray:
+def replicate(columns: Columns, statistics: Sequence[OrderStatistic], *, permutations: int, seed: int) -> np.ndarray:
     """Return z-scores of every statistic of every array, (B + 1, arrays, statistics), the observed order first.
 
     With t^0 the observed value of a statistic of an array and t^1 .. t^B those under random permutations,
@@ -35,16 +34,15 @@ def replicate(
     The stream of permutations is named by blocks and units: what has the same structure shares its permutations.
 
     Args:
-        arrays: prepared arrays of shape (blocks, copies, n) with the same blocks and n.
+        columns: prepared arrays of shape (blocks, copies, n) with the same blocks and n.
         statistics: at least one.
         permutations: B.
         seed: root seed.
     """
-    columns = Columns([array.numpy() for array in arrays])
     blocks, n = columns.blocks, columns.units
     random = numpy_generator(seed, "permutations", blocks, n)
     order = np.arange(blocks * n, dtype=np.int64).reshape(blocks, n)
-    result = np.empty((permutations + 1, len(arrays), len(statistics)))
+    result = np.empty((permutations + 1, columns.arrays, len(statistics)))
     batches = chunks(permutations + 1, columns.rows.nbytes, BATCH_BYTES)
     # One buffer for all batches: fresh memory would cost more time than the arithmetic.
     buffer = np.empty((len(batches[0]), blocks, n, columns.rows.shape[1]), dtype=np.float32)

@@ -68,6 +68,7 @@ def apply_transfer(
     *,
     dtype: str | None = None,
     shard_bytes: int = SHARD_BYTES,
+    refitted: Mapping[str, Tensor] | None = None,
     report_progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Written:
     """Write the model that a plan makes of a checkpoint as a Hugging Face folder, complete or not at all.
@@ -81,6 +82,8 @@ def apply_transfer(
         target: folder to be made.
         dtype: stored dtype by its safetensors name; by default that of the source, and F32 for a quantised source.
         shard_bytes: most bytes of one file.
+        refitted: tensors of the target, by declared name, that do not follow from the plan; the record then says so,
+            and the plan alone does not give the target again.
         report_progress: takes the bytes written and those to be written.
 
     Raises:
@@ -91,11 +94,16 @@ def apply_transfer(
     operator = plan.operator(checkpoint.layout)
     config = operator.configure(require_config(checkpoint), plan.targets)
     record = {"rctheory": __version__, "source": checkpoint.source, "source_config": checkpoint.config}
-    record |= {"plan": plan.as_dict()}
+    record |= {"plan": plan.as_dict()} | ({"refitted": sorted(refitted)} if refitted else {})
+
+    def make(name: str, weights: Tensor, *, stored: torch.dtype) -> Iterable[Tensor]:
+        ready = (refitted or {}).get(name)
+        return operator.blocks(name, weights, stored=stored) if ready is None else [ready]
+
     return write_folder(
         checkpoint,
         config,
-        operator.blocks,
+        make,
         target,
         record,
         dtype=dtype,

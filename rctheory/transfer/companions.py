@@ -86,6 +86,8 @@ def _card(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
         if exact
         else ("Units are a sample of the source's: the function has changed.")
     )
+    if record.get("refitted"):
+        kept += " What reads them was refitted by least squares on calibration text."
     rows = "\n".join(("| axis | source | here |", "|---|---|---|", *changed))
     return (
         f"---\nlibrary_name: transformers\ntags: [rctheory, weight-transfer]\n---\n\n"

@@ -184,9 +184,13 @@ def load_plan(path: Path) -> TransferPlan:
     """Read a plan: a file of its own, or the record that a transfer left beside its weights.
 
     Raises:
-        CheckpointError: the file cannot be read, is no plan, or holds a plan that contradicts itself.
+        CheckpointError: the file cannot be read, is no plan, holds one that contradicts itself, or is the record of
+            a model whose weights do not follow from its plan.
     """
     values = read_json(path)
+    if values.get("refitted"):
+        found = f"{path} of a model in which {len(values['refitted'])} tensors were refitted on text"
+        raise CheckpointError(found, "a plan from which every weight follows", "prune the source again")
     return plan_from(values.get("plan", values), str(path))
 
 

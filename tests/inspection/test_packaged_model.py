@@ -37,10 +37,10 @@ def inspected() -> dict[str, object]:
     return probe("inspect")
 
 
-def test_peak_memory_is_under_three_times_the_largest_tensor(inspected: dict[str, object]) -> None:
-    """Beyond the interpreter and the libraries; mapped pages of the file count."""
+def test_peak_memory_is_clearly_under_three_times_the_largest_tensor(inspected: dict[str, object]) -> None:
+    """Beyond the interpreter and the libraries; the matrix and one copy of it are two, work of blocks the rest."""
     beyond = inspected["peak"] - probe("import")["peak"]
-    assert 0 < beyond < 3 * LARGEST_TENSOR
+    assert 0 < beyond < 2.8 * LARGEST_TENSOR
 
 
 def test_the_weights_have_the_declared_symmetry(inspected: dict[str, object]) -> None:

@@ -9,7 +9,8 @@ from scipy import stats
 from torch import Tensor
 
 from rctheory.errors import ShapeError, UsageError
-from rctheory.statistics.arrays.cycles import square_sum
+from rctheory.numerics import chunks
+from rctheory.statistics.arrays.cycles import BLOCK_BYTES, square_sum
 from rctheory.statistics.arrays.outcome import ArrayTest, require_arrays, require_axis
 from rctheory.statistics.arrays.tails import upper_tail, without_diagonal
 
@@ -54,9 +55,7 @@ def mean_effects(W: Tensor, axis: str, *, aligned: int = 1) -> ArrayTest:
     size = aligned * ceil(n / (MOST_BLOCKS * aligned))
     if size >= n:
         raise ShapeError(f"{n} entries of a line in one block of {size}", "at least two blocks", "align fewer entries")
-    sums = _block_sums(lines, size)
-    sums -= sums.mean(dim=-2, keepdim=True)
-    K = without_diagonal(sums.transpose(-1, -2) @ sums)
+    K = without_diagonal(_centred_gram(_block_sums(lines, size)))
     total, sd = K.sum(dim=(-1, -2)), (2 * K.square().sum(dim=(-1, -2))).sqrt()
     third = 8 * ((K @ K) * K).sum(dim=(-1, -2))
     # An array without noise has sums of the size of its rounding: they are no evidence.
@@ -72,12 +71,32 @@ def mean_effects(W: Tensor, axis: str, *, aligned: int = 1) -> ArrayTest:
 
 
 def _block_sums(lines: Tensor, size: int) -> Tensor:
-    """Return the sums of blocks of `size` columns, the last one possibly shorter: (..., m, g), float64."""
+    """Return the sums of blocks of `size` columns, the last one possibly shorter: (..., m, g)."""
     n = lines.shape[-1]
-    whole = n // size * size
-    sums = [lines[..., :whole].unflatten(-1, (-1, size)).sum(dim=-1)] if whole else []
-    rest = [lines[..., whole:].sum(dim=-1, keepdim=True)] if whole < n else []
-    return torch.cat(sums + rest, dim=-1).double()
+    whole = n // size
+    sums = lines.new_empty((*lines.shape[:-1], ceil(n / size)))
+    if whole:
+        torch.sum(lines[..., : whole * size].unflatten(-1, (-1, size)), dim=-1, out=sums[..., :whole])
+    if whole * size < n:
+        sums[..., whole] = lines[..., whole * size :].sum(dim=-1)
+    return sums
+
+
+def _centred_gram(x: Tensor) -> Tensor:
+    """Return y^T y of y, the lines of x (..., m, g) less their mean: (..., g, g), float64.
+
+    Some lines at a time: of many lines, 64 sums each are a good part of the array, in float64 twice that.
+    """
+    m, g = x.shape[-2:]
+    parts = [x[..., p.start : p.stop, :] for p in chunks(m, 8 * (x.numel() // m), BLOCK_BYTES)]
+    mean = torch.zeros(*x.shape[:-2], 1, g, dtype=torch.float64, device=x.device)
+    for part in parts:
+        mean += part.double().sum(dim=-2, keepdim=True) / m
+    total = torch.zeros(*x.shape[:-2], g, g, dtype=torch.float64, device=x.device)
+    for part in parts:
+        y = part.double() - mean
+        total += y.transpose(-1, -2) @ y
+    return total
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ def power_grams(V: Tensor, rows: Tensor, powers: Sequence[int]) -> list[Tensor]:
     """Return X X^T with a zero diagonal, float64, for each entrywise power X of some rows of V, block by block."""
     M, N = len(rows), V.shape[-1]
     totals = [torch.zeros(*V.shape[:-2], M, M, dtype=torch.float64, device=V.device) for _ in powers]
-    for part in chunks(N, V.element_size() * M * (V.numel() // (V.shape[-2] * N)), BLOCK_BYTES):
+    # Blocks of all rows: choosing rows of a transposed array copies the others as well.
+    for part in chunks(N, V.element_size() * (V.numel() // N), BLOCK_BYTES):
         block = V[..., part.start : part.stop].index_select(-2, rows)
         for total, power in zip(totals, powers, strict=True):
             X = block if power == 1 else block**power

@@ -63,46 +63,49 @@ def row_blocks(array: Tensor) -> list[range]:
 
 def column_means(array: Tensor) -> Tensor:
     """Return the mean of every column of arrays (b, m, n), (b, n), in float64."""
+    b, m, n = array.shape
+    sums = torch.zeros(b, n, dtype=torch.float64)
     # Means of blocks: in float32 a long sum of entries of one sign would round.
-    sums = [array[:, r.start : r.stop].mean(dim=1).double() * len(r) for r in row_blocks(array)]
-    return torch.stack(sums).sum(dim=0) / array.shape[1]
+    for rows in row_blocks(array):
+        sums += array[:, rows.start : rows.stop].mean(dim=1).double() * len(rows)
+    return sums / m
 
 
 def sums_of_rows(array: Tensor) -> RowSums:
     """Sum over arrays (b, m, n) with the rows as units."""
-    m = array.shape[1]
+    b, m, n = array.shape
     means = column_means(array).to(array.dtype).unsqueeze(1)
-    parts: list[tuple[Tensor, ...]] = []
-    columns = torch.zeros(means.shape[0], means.shape[2], dtype=torch.float64)
-    own = torch.zeros(means.shape[0], dtype=torch.float64)
+    # Filled in place: small results kept between blocks would stop the allocator from using the memory of one again.
+    totals, squares, fourths, products = torch.empty(4, b, m, dtype=torch.float64)
+    columns, own = torch.zeros(b, n, dtype=torch.float64), torch.zeros(b, dtype=torch.float64)
     for rows in row_blocks(array):
         y = array[:, rows.start : rows.stop] - means
         following = array[:, rows.stop % m].unsqueeze(1) - means  # the row after the block
         square = y * y
         columns += square.sum(dim=1).double()
         own += _shifted(y, y).sum(dim=1)
-        fourth = (square * square).sum(dim=2)
-        products = torch.cat([_shifted(y[:, :-1], y[:, 1:]), _shifted(y[:, -1:], following)], dim=1)
-        parts.append((y.sum(dim=2), square.sum(dim=2), fourth, products))
-    totals, squares, fourths, products = (torch.cat(part, dim=1).double() for part in zip(*parts, strict=True))
+        here = slice(rows.start, rows.stop)
+        totals[:, here], squares[:, here] = y.sum(dim=2), square.sum(dim=2)
+        fourths[:, here] = square.square_().sum(dim=2)
+        products[:, rows.start : rows.stop - 1] = _shifted(y[:, :-1], y[:, 1:])
+        products[:, rows.stop - 1 : rows.stop] = _shifted(y[:, -1:], following)
     size = known_size(columns, m * means.squeeze(1).double().square().sum(dim=1), array.dtype)
     return RowSums(totals, squares, fourths, columns, size, products, own)
 
 
 def sums_of_columns(array: Tensor) -> UnitSums:
     """Sum over arrays (b, m, n) with the columns as units: every row is centred."""
-    b, _, n = array.shape
+    b, m, n = array.shape
     sums, removed = torch.zeros(3, b, n, dtype=torch.float64), torch.zeros(b, dtype=torch.float64)
-    rows_squares: list[Tensor] = []
+    squares = torch.empty(b, m, dtype=torch.float64)
     for rows in row_blocks(array):
         x = array[:, rows.start : rows.stop]
         means = x.mean(dim=2, keepdim=True)
         y = x - means
         removed += n * means.double().square().sum(dim=(1, 2))
         square = y * y
-        rows_squares.append(square.sum(dim=2).double())
-        sums += torch.stack([y.sum(dim=1), square.sum(dim=1), (square * square).sum(dim=1)]).double()
-    squares = torch.cat(rows_squares, dim=1)
+        squares[:, rows.start : rows.stop] = square.sum(dim=2)
+        sums += torch.stack([y.sum(dim=1), square.sum(dim=1), square.square_().sum(dim=1)]).double()
     return UnitSums(sums[0], sums[1], sums[2], squares, known_size(squares, removed, array.dtype))
 
 

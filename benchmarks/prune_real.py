@@ -1,0 +1,143 @@
+"""Zero-shot FFN shrink of the packaged Llama model: perplexity by method, kind of text and width, in one run.
+
+    python benchmarks/prune_real.py [--keep 0.75 0.5] [--tokens 40960] [--generated 20480] [--unseen FILE ...]
+
+Calibrated on two kinds of text (Python's documentation, licences) and on text that the model writes itself; judged on
+other text of these kinds, and on kinds that calibration never saw: the data set descriptions of scikit-learn, and any
+files that are named. Beside it, from the weights alone: random units scaled by n / m, units of largest weights, and the
+group importance of Torch-Pruning. Every model is written, and loaded by transformers without a missing weight. Prints
+a line of JSON for each model.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import sklearn.datasets
+import torch
+from torch import Tensor
+
+from rctheory.calibration.pruning import Calibration, prune
+from rctheory.checkpoints.checkpoint import Checkpoint
+from rctheory.checkpoints.sources import open_checkpoint
+from rctheory.numerics import generator
+from rctheory.transfer.apply import apply_transfer
+from rctheory.transfer.importance import weight_importance
+from rctheory.transfer.models import folder_of, load_model, tokenize
+from rctheory.transfer.transfer_plan import TransferPlan, draw_transfer
+from rctheory.transfer.units import AxisPlan
+
+LICENCES = Path("/usr/share/common-licenses")
+HELD_OUT = "GPL-3"
+WINDOW, WINDOWS = 1024, 3
+
+
+def write_texts(folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """Write the calibration texts, and return them with the texts to be judged on."""
+    names = sorted(topics)
+    shuffled = [names[k] for k in torch.randperm(len(names), generator=generator(0, "prune", "topics")).tolist()]
+    cut = len(shuffled) * 4 // 5
+    licences = sorted(p for p in LICENCES.iterdir() if not p.is_symlink() and p.name != HELD_OUT)
+    calibration = {
+        "documentation": "\n\n".join(topics[name] for name in shuffled[:cut]),
+        "licences": "\n\n".join(path.read_text(errors="replace") for path in licences),
+    }
+    paths = []
+    for name, text in calibration.items():
+        paths.append(folder / f"{name}.txt")
+        paths[-1].write_text(text)
+    descriptions = sorted((Path(sklearn.datasets.__file__).parent / "descr").glob("*.rst"))
+    judged = {
+        "documentation": "\n\n".join(topics[name] for name in shuffled[cut:]),
+        "licences": (LICENCES / HELD_OUT).read_text(),
+        "unseen: data set descriptions": "\n\n".join(path.read_text() for path in descriptions),
+    }
+    return paths, judged
+
+
+@torch.no_grad()
+def perplexity(model: Any, windows: Tensor) -> float:
+    """Return exp of the mean loss of windows, each read on its own."""
+    total = 0.0
+    for window in windows:
+        logits = model(window[None]).logits[0, :-1]
+        total += float(torch.nn.functional.cross_entropy(logits, window[1:]))
+    return math.exp(total / len(windows))
+
+
+def by_scores(checkpoint: Checkpoint, m: int, scores: Mapping[str, Tensor]) -> TransferPlan:
+    """Keep the m units of largest score of every FFN; nothing is rescaled."""
+    layout = checkpoint.layout
+    targets = layout.widths.resize(layout.sizes, {"ffn": m})
+    axes = {}
+    for axis, values in scores.items():
+        kept = values.topk(m).indices.sort().values
+        # Shares of 1: what reads the kept units stays as it is.
+        axes[axis] = AxisPlan(len(values), kept, exact=False, shares=torch.ones(len(values), dtype=torch.float64))
+    return TransferPlan(layout.architecture, layout.layers, layout.sizes, targets, "largest", 0, 0.0, axes)
+
+
+def torch_pruning_scores(model: Any, axes: Sequence[str]) -> dict[str, Tensor]:
+    """Return the group importance that Torch-Pruning gives to every FFN unit."""
+    import torch_pruning
+
+    graph = torch_pruning.DependencyGraph().build_dependency(model, torch.randint(100, (1, 8)))
+    importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
+    scores = {}
+    for layer, axis in enumerate(axes):
+        gate = model.model.layers[layer].mlp.gate_proj
+        group = graph.get_pruning_group(gate, torch_pruning.prune_linear_out_channels, list(range(gate.out_features)))
+        scores[axis] = importance(group).detach().double()
+    return scores
+
+
+def main() -> None:
+    """Shrink by every method and judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", type=float, nargs="+", default=[0.75, 0.5], help="shares of the units that are kept")
+    parser.add_argument("--tokens", type=int, default=40960, help="calibration tokens of text")
+    parser.add_argument("--generated", type=int, default=20480, help="calibration tokens that the model writes")
+    parser.add_argument("--select", nargs="+", default=["elimination"], help="ways to choose units")
+    parser.add_argument("--unseen", type=Path, nargs="*", default=[], help="further texts that calibration never sees")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place, open_checkpoint("smollm2") as checkpoint:
+        folder = Path(place)
+        paths, judged = write_texts(folder)
+        judged |= {f"unseen: {path.name}": path.read_text(errors="replace") for path in options.unseen}
+        with folder_of(checkpoint) as source:
+            model = load_model(source)
+            ids = {name: tokenize(source, text, WINDOW * WINDOWS)[0] for name, text in judged.items()}
+        windows = {name: t[: len(t) // WINDOW * WINDOW].reshape(-1, WINDOW) for name, t in ids.items()}
+        before = {name: perplexity(model, part) for name, part in windows.items()}
+        print(json.dumps({"model": "source", "perplexity": before}), flush=True)
+        axes = [name for name, instance in checkpoint.layout.axes.items() if instance.axis.name == "ffn"]
+        weights = weight_importance(checkpoint)
+        scores = {"magnitude": {a: weights(a) for a in axes}, "Torch-Pruning": torch_pruning_scores(model, axes)}
+        del model
+        for share in options.keep:
+            m = round(share * checkpoint.layout.sizes["ffn"])
+            for method in ("random + scale", *scores, *options.select):
+                started, target = time.perf_counter(), folder / f"{method}-{m}"
+                if method in scores:
+                    apply_transfer(checkpoint, by_scores(checkpoint, m, scores[method]), target)
+                elif method == "random + scale":
+                    drawn = draw_transfer(checkpoint.layout, {"ffn": m}, design="without-replacement")
+                    apply_transfer(checkpoint, drawn, target)
+                else:
+                    how = Calibration(method, options.tokens, options.generated)
+                    prune(checkpoint, {"ffn": m}, paths, target, how)
+                seconds = time.perf_counter() - started
+                small = load_model(target)
+                ratios = {name: perplexity(small, part) / before[name] for name, part in windows.items()}
+                found = {"model": method, "kept": share, "seconds": round(seconds, 1), "perplexity_ratio": ratios}
+                print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

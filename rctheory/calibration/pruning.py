@@ -1,0 +1,151 @@
+"""Structured pruning of a stored model: units chosen and their readers refitted on text, written as a folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rctheory.architectures.layout import Layout
+from rctheory.calibration.compensation import CORRECTION, RIDGE, Refitted, compensate, reader_of
+from rctheory.calibration.generated import generate_windows
+from rctheory.calibration.layers import LayeredModel
+from rctheory.calibration.selection import selection
+from rctheory.checkpoints.checkpoint import Checkpoint
+from rctheory.errors import UsageError
+from rctheory.prediction.texts import read_texts, windows_of
+from rctheory.transfer.apply import Written, apply_transfer
+from rctheory.transfer.models import folder_of, is_causal, load_model
+from rctheory.transfer.transfer_plan import TransferPlan
+from rctheory.transfer.units import AxisPlan
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a model is calibrated.
+
+    Args:
+        select: name of the way to choose units (`calibration.selection.SELECTIONS`).
+        tokens: most tokens of the texts.
+        generated: tokens that the model writes itself, beside the texts.
+        length: tokens of a window.
+        strength: of the ridge towards the trained weights.
+        correction: share of the error of earlier layers that each layer is to make good for.
+        seed: root of the generated text.
+    """
+
+    select: str = "elimination"
+    tokens: int = 32768
+    generated: int = 0
+    length: int = 512
+    strength: float = RIDGE
+    correction: float = CORRECTION
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned model.
+
+    Args:
+        plan: which units were kept.
+        fitted: by axis instance, units, weights and the error on the calibration text.
+        tokens: how many tokens were read.
+        written: the folder.
+    """
+
+    plan: TransferPlan
+    fitted: Mapping[str, Refitted]
+    tokens: int
+    written: Written
+
+
+def prune(
+    checkpoint: Checkpoint,
+    changes: Mapping[str, int],
+    texts: Sequence[Path],
+    target: Path,
+    how: Calibration | None = None,
+    *,
+    dtype: str | None = None,
+    report_progress: Report = lambda _done, _all: None,
+) -> Pruned:
+    """Shrink axes of a model that one matrix reads, and write the result as a folder, complete or not at all.
+
+    Args:
+        checkpoint: the source, open.
+        changes: smaller widths by axis.
+        texts: calibration text; may be empty where the model writes its own.
+        target: folder to be made.
+        how: the calibration.
+        dtype: stored dtype, as for `apply_transfer`.
+        report_progress: takes layers done and all layers.
+
+    Raises:
+        RcError: no such axis, an illegal or a larger width, no text, a model without a language head, no transformers,
+            or a target that exists.
+    """
+    how = how or Calibration()
+    select, layout = selection(how.select), checkpoint.layout
+    targets = layout.widths.resize(layout.sizes, {layout.singular(axis): m for axis, m in changes.items()})
+    widths = _widths(layout, targets)
+    words = read_texts(texts) if texts or not how.generated else []
+    with folder_of(checkpoint) as folder:
+        if not is_causal(folder):
+            raise UsageError(f"{checkpoint.source} predicts no next token", "a causal model", "use rctheory transfer")
+        windows = windows_of(folder, words, tokens=how.tokens, length=how.length) if words else None
+        model = load_model(folder)
+    windows = _with_generated(model, windows, how)
+    layered = LayeredModel(model, layout)
+    fitted = compensate(
+        layered,
+        windows,
+        widths,
+        select,
+        strength=how.strength,
+        correction=how.correction,
+        report_progress=report_progress,
+    )
+    axes = {axis: AxisPlan(layout.axes[axis].size, found.kept, exact=False) for axis, found in fitted.items()}
+    plan = TransferPlan(
+        layout.architecture, layout.layers, layout.sizes, targets, f"{how.select}, refitted", how.seed, 0.0, axes
+    )
+    refitted = {found.tensor: _declared(layout, found) for found in fitted.values()}
+    written = apply_transfer(checkpoint, plan, target, dtype=dtype, refitted=refitted)
+    return Pruned(plan, fitted, windows.numel(), written)
+
+
+def _widths(layout: Layout, targets: Mapping[str, int]) -> dict[str, int]:
+    """Return the new width of every axis instance that shrinks; raises where one cannot."""
+    widths = {
+        name: targets[instance.axis.name]
+        for name, instance in layout.axes.items()
+        if targets[instance.axis.name] != instance.size
+    }
+    if not widths:
+        raise UsageError("no smaller width", "--set AXIS=WIDTH below the width of today", "see transfer --legal")
+    for name, m in widths.items():
+        reader_of(layout, name)
+        if m > layout.axes[name].size:
+            found = f"{m} units of axis {name}, which has {layout.axes[name].size}"
+            raise UsageError(found, "fewer", "grow with rctheory transfer")
+    return widths
+
+
+def _with_generated(model: Any, windows: Tensor | None, how: Calibration) -> Tensor:
+    """Return the windows of the texts and those that the model writes."""
+    parts = [] if windows is None else [windows]
+    length = how.length if windows is None else windows.shape[1]
+    if how.generated:
+        parts.append(generate_windows(model, max(1, how.generated // length), length, how.seed))
+    return torch.cat(parts)
+
+
+def _declared(layout: Layout, found: Refitted) -> Tensor:
+    """Return fitted weights as the declared matrix."""
+    weights = found.weights.float()
+    return weights.contiguous() if layout.tensors[found.tensor].reads == 0 else weights.T.contiguous()

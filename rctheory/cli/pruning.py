@@ -1,0 +1,73 @@
+"""`rctheory prune`: shrink a model on calibration text, without training it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rctheory.cli.changes import read_widths
+from rctheory.errors import UsageError
+
+
+def prune(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A causal language model: folder, file or packaged name.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The folder to be made; it must not exist.")],
+    changes: Annotated[
+        list[str], typer.Option("--set", metavar="AXIS=WIDTH", help="A smaller width, such as ffn=768; repeat it.")
+    ],
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Calibration text, of what the model will read; repeat it."),
+    ] = None,
+    select: Annotated[
+        str, typer.Option(help="How units are chosen: elimination, importance, herding, quantisation.")
+    ] = "elimination",
+    tokens: Annotated[int, typer.Option(min=2, help="Most tokens of text.")] = 32768,
+    generated: Annotated[
+        int, typer.Option(min=0, help="Tokens that the model writes itself, so that other kinds are not forgotten.")
+    ] = 16384,
+    window: Annotated[int, typer.Option(min=2, help="Tokens that the model reads at once.")] = 512,
+    seed: Annotated[int, typer.Option(help="Root of the generated text.")] = 0,
+    dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16, float64 [default: as stored].")] = None,
+    verify: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A text, or a file with one: run source and result on it.")
+    ] = None,
+) -> None:
+    """Shrink a model without training it: keep the units that the others cannot replace, and refit what reads them.
+
+    Layer by layer, on calibration text, by least squares on the already shrunk stream against the original's. For axes
+    that one matrix reads: ffn, and groups of heads. The result loads in transformers. Calibrate on what the model will
+    read: other kinds of text pay more.
+    """
+    from rctheory.calibration.pruning import Calibration
+    from rctheory.calibration.pruning import prune as prune_checkpoint
+    from rctheory.checkpoints.folder_writer import require_free
+    from rctheory.checkpoints.sources import open_checkpoint
+    from rctheory.cli.progress import steps
+    from rctheory.cli.transfers import DTYPES, read_text, say_verified, say_written
+    from rctheory.transfer.verification import require_text
+
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "choose one of these")
+    require_free(target)
+    how = Calibration(select, tokens, generated, window, seed=seed)
+    with open_checkpoint(source) as checkpoint:
+        if verify is not None:
+            require_text(checkpoint, read_text(verify))
+        widths = read_widths(changes, checkpoint.layout)
+        with steps("layers") as tell:
+            found = prune_checkpoint(
+                checkpoint,
+                widths,
+                text or [],
+                target,
+                how,
+                dtype=DTYPES[dtype] if dtype else None,
+                report_progress=tell,
+            )
+        typer.echo(f"calibrated on {found.tokens} tokens; units chosen by {select}, their readers refitted")
+        say_written(found.written)
+        if verify is not None:
+            say_verified(checkpoint, target, found.plan, read_text(verify))
