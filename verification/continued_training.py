@@ -85,12 +85,8 @@ def _llama_config(scale: Scale) -> dict[str, Any]:
     }
 
 
-def _gpt_size(config: Mapping[str, Any]) -> gpt.Size:
-    return gpt.Size(config["n_embd"], config["n_layer"], config["n_head"], config["n_positions"], config["vocab_size"])
-
-
 def _gpt_loss(config: Mapping[str, Any], weights: Weights, windows: Tensor) -> Tensor:
-    return gpt.Gpt(_gpt_size(config), weights).loss(windows)
+    return gpt.Gpt(gpt.size_of(config), weights).loss(windows)
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ class Subject:
 SUBJECTS = {
     "GPT-2": Subject(
         _gpt_config,
-        lambda config, seed: gpt.initial(_gpt_size(config), seed, torch.device("cpu")).weights,
+        lambda config, seed: gpt.initial(gpt.size_of(config), seed, torch.device("cpu")).weights,
         _gpt_loss,
         lambda width: {"residual": 2 * width, "head": 8, "ffn": 5 * width + 3},
         "transformer.h.0.mlp.c_proj.weight",
@@ -178,10 +174,10 @@ def _wide(name: str, optimizer: str, dtype: torch.dtype, scale: Scale, seed: int
     operator = plan.operator(layout)
     wide_config = operator.configure(config, plan.targets)
     wide_layout = layout_of(wide_config)
-    taken = {key: operator.apply(key, tensor) for key, tensor in _declared(layout, path.weights).items()}
+    taken = {key: operator.apply(key, tensor) for key, tensor in declared(layout, path.weights).items()}
     if error.whole_reads:
         taken[subject.reader] *= plan.targets["ffn"] / plan.sizes["ffn"]
-    weights = _stored(wide_layout, taken)
+    weights = stored(wide_layout, taken)
     state = _wide_state(operator, wide_layout, path.state)
     if error.no_state:
         state = {
@@ -230,9 +226,9 @@ def _wide_state(operator: Operator, wide: Layout, state: States) -> States:
     kinds = {kind for entries in state.values() for kind in entries}
     by_kind: dict[str, Weights] = {}
     for kind in kinds - {"step"}:
-        declared = _declared(operator.layout, {key: entries[kind] for key, entries in state.items()})
-        carried = transfer_state(operator, {key: {kind: value} for key, value in declared.items()})
-        by_kind[kind] = _stored(wide, {key: entries[kind] for key, entries in carried.items()})
+        whole = declared(operator.layout, {key: entries[kind] for key, entries in state.items()})
+        carried = transfer_state(operator, {key: {kind: value} for key, value in whole.items()})
+        by_kind[kind] = stored(wide, {key: entries[kind] for key, entries in carried.items()})
     return {
         key: {
             **{kind: by_kind[kind][key] for kind in by_kind},
@@ -250,23 +246,23 @@ def _wide_rates(
     settings = {}
     for kind in ("learning_rate", "epsilon", "decay"):
         whole = {key: getattr(found[key], kind).expand(wide.tensors[key].shape).to(dtype) for key in found}
-        settings[kind] = _stored(wide, {k: torch.ones_like(v) for k, v in whole.items()} if plain else whole)
+        settings[kind] = stored(wide, {k: torch.ones_like(v) for k, v in whole.items()} if plain else whole)
     return {key: Rates(*(settings[kind][key] for kind in settings)) for key in settings["decay"]}
 
 
-def _declared(layout: Layout, stored: Mapping[str, Tensor]) -> Weights:
+def declared(layout: Layout, weights: Mapping[str, Tensor]) -> Weights:
     """Return declared tensors out of stored ones."""
-    return {key: gather(stored, layout.place(key, Naming.TRANSFORMERS)).clone() for key in layout.tensors}
+    return {key: gather(weights, layout.place(key, Naming.TRANSFORMERS)).clone() for key in layout.tensors}
 
 
-def _stored(layout: Layout, declared: Mapping[str, Tensor]) -> Weights:
+def stored(layout: Layout, tensors: Mapping[str, Tensor]) -> Weights:
     """Return stored tensors out of declared ones."""
-    dtype = next(iter(declared.values())).dtype
+    dtype = next(iter(tensors.values())).dtype
     shapes = layout.stored_shapes(Naming.TRANSFORMERS)
-    stored = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
-    for name, tensor in declared.items():
-        scatter(tensor, layout.place(name, Naming.TRANSFORMERS), stored)
-    return stored
+    found = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
+    for name, tensor in tensors.items():
+        scatter(tensor, layout.place(name, Naming.TRANSFORMERS), found)
+    return found
 
 
 def _measure(context: Context, error: Error | None = None) -> Measurement:

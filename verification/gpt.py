@@ -9,9 +9,11 @@ import math
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -62,14 +64,36 @@ class Gpt:
 
     def logits(self, symbols: Tensor) -> Tensor:
         """Return logits (B, T, V) of the next symbol, for symbols (B, T) with T up to the context."""
-        embedding = self.weights["transformer.wte.weight"]
-        stream = embedding[symbols] + self.weights["transformer.wpe.weight"][: symbols.shape[1]]
+        stream = self.embed(symbols)
         for layer in range(self.size.layers):
-            block = f"transformer.h.{layer}"
-            stream = stream + self._attention(f"{block}.attn", self._norm(f"{block}.ln_1", stream))
-            hidden = self._project(f"{block}.mlp.c_fc", self._norm(f"{block}.ln_2", stream))
-            stream = stream + self._project(f"{block}.mlp.c_proj", functional.gelu(hidden, approximate="tanh"))
-        return self._norm("transformer.ln_f", stream) @ embedding.T
+            stream = self.attend(layer, stream)
+            stream = self.write(layer, stream, self.hidden(layer, stream))
+        return self.read(stream)
+
+    def embed(self, symbols: Tensor) -> Tensor:
+        """Return the stream (B, T, width) before the first block."""
+        return (
+            self.weights["transformer.wte.weight"][symbols] + self.weights["transformer.wpe.weight"][: symbols.shape[1]]
+        )
+
+    def attend(self, layer: int, stream: Tensor) -> Tensor:
+        """Return the stream after the attention of a block."""
+        block = f"transformer.h.{layer}"
+        return stream + self._attention(f"{block}.attn", self._norm(f"{block}.ln_1", stream))
+
+    def hidden(self, layer: int, stream: Tensor) -> Tensor:
+        """Return what the feed-forward units of a block do, (B, T, units), from the stream after its attention."""
+        block = f"transformer.h.{layer}"
+        hidden = self._project(f"{block}.mlp.c_fc", self._norm(f"{block}.ln_2", stream))
+        return functional.gelu(hidden, approximate="tanh")
+
+    def write(self, layer: int, stream: Tensor, hidden: Tensor) -> Tensor:
+        """Return the stream after a block, into which its feed-forward units write."""
+        return stream + self._project(f"transformer.h.{layer}.mlp.c_proj", hidden)
+
+    def read(self, stream: Tensor) -> Tensor:
+        """Return logits from the stream after the last block."""
+        return self._norm("transformer.ln_f", stream) @ self.weights["transformer.wte.weight"].T
 
     def loss(self, windows: Tensor) -> Tensor:
         """Return the mean cross-entropy, in nats for each symbol, of windows (B, T + 1)."""
@@ -180,10 +204,9 @@ def _share(step: int, steps: int) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
 
 
-def save(model: Gpt, folder: Path) -> None:
-    """Write `config.json` and `model.safetensors` as transformers' GPT-2 does, each under a temporary name first."""
-    size = model.size
-    config = {
+def configuration(size: Size) -> dict[str, Any]:
+    """Return `config.json` as transformers' GPT-2 has it."""
+    return {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
         "activation_function": "gelu_new",
@@ -198,12 +221,21 @@ def save(model: Gpt, folder: Path) -> None:
         "tie_word_embeddings": True,
         "torch_dtype": "float32",
     }
+
+
+def size_of(config: Mapping[str, Any]) -> Size:
+    """Return the sizes that a `config.json` names."""
+    return Size(config["n_embd"], config["n_layer"], config["n_head"], config["n_positions"], config["vocab_size"])
+
+
+def save(model: Gpt, folder: Path) -> None:
+    """Write `config.json` and `model.safetensors` as transformers' GPT-2 does, each under a temporary name first."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.cpu().contiguous() for name, weight in model.weights.items()}
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         written = Path(temporary)
         save_file(weights, written / "model.safetensors", metadata={"format": "pt"})
-        (written / "config.json").write_text(json.dumps(config, indent=1))
+        (written / "config.json").write_text(json.dumps(configuration(model.size), indent=1))
         for file in ("model.safetensors", "config.json"):
             os.replace(written / file, folder / file)
 
