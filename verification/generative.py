@@ -28,6 +28,15 @@ RESIDUAL = 8.0  # of the middle matrix, standard deviation: more than half of it
 STEPS = 200
 MIDDLE = "weights.2"
 Fit = Callable[[Tensor], RCFit]
+Kind = tuple[bool, float]  # with a fresh residual or without one, and smoothing
+MEAN, FRESH = "mean kernel", "fresh residual"
+KINDS: dict[str, Kind | None] = {
+    MEAN: (False, 0.0),
+    FRESH: (True, 0.0),
+    "smoothing 0.3": (True, 0.3),
+    "smoothing 1": (True, 1.0),
+    "iid copies": None,
+}
 
 
 @dataclass(frozen=True)
@@ -85,15 +94,15 @@ def of_law(network: Network, fit: RCFit) -> Network:
     return network.with_tensors({**network.tensors(), MIDDLE: fit.expected().float()}, network.masses)
 
 
-def drawn(network: Network, fit: RCFit, width: int, seed: int, *, tied: bool = True, **options: float) -> Network:
+def drawn(network: Network, fit: RCFit, width: int, seed: int, kind: Kind, *, tied: bool = True) -> Network:
     """Return a network whose hidden neurons are drawn from a law that was fitted to the middle matrix of another.
 
     Untied is a planted error: the latents with which a neuron is read are drawn apart from those with which it reads.
     """
     layout = layout_of(network, tied=tied)
     widths = {name: width for name in layout.axes if name.startswith("hidden.")}
-    residual = bool(options.pop("residual", True))
-    neurons = Neurons(layout, widths, seed=seed, residual=residual, fit=lambda _: fit, **options)
+    residual, smoothing = kind
+    neurons = Neurons(layout, widths, seed=seed, smoothing=smoothing, residual=residual, fit=lambda _: fit)
     tensors = {}
     for name, weights in network.tensors().items():
         # Masses 1/m do here what n/m does to the weights of a checkpoint.
@@ -131,20 +140,20 @@ def _measure(context: Context, *, tied: bool = True, fit: Fit = fit_rc) -> Measu
     law = fit(source.weights[1])
     wanted, target = outputs(source), outputs(of_law(source, law))
 
-    def draw(options: dict[str, float] | None, m: int, seed: int) -> Network:
-        if options is None:
+    def draw(kind: Kind | None, m: int, seed: int) -> Network:
+        if kind is None:
             return resample(source, m, DESIGNS["iid"], seed, tied=tied)
-        return drawn(source, law, m, seed, tied=tied, **options)
+        return drawn(source, law, m, seed, kind, tied=tied)
 
     curves: dict[str, list[Point]] = {name: [] for name in KINDS}
     errors: dict[int, list[float]] = {m: [] for m, _ in plan.draws}
     scores: dict[int, list[float]] = {m: [] for m, _ in plan.draws}
     worst = 1.0
     for m, most in plan.draws:
-        for name, options in KINDS.items():
+        for name, kind in KINDS.items():
             draws = most if name in (MEAN, FRESH) else plan.few
             context.report_progress(f"{draws} networks of width {m}: {name}")
-            made = [_moved(draw(options, m, context.seed + k), device) for k in range(draws)]
+            made = [_moved(draw(kind, m, context.seed + k), device) for k in range(draws)]
             found = [network.outputs(x) for network in made]
             curves[name].append(Point.rms(m, [float((f - target).square().mean()) for f in found]))
             off_source = torch.stack([(f - wanted).square().mean() for f in found]).mean().sqrt()
@@ -159,16 +168,6 @@ def _measure(context: Context, *, tied: bool = True, fit: Fit = fit_rc) -> Measu
         "accuracy": Estimate(worst),
     }
     return Measurement(quantities, _tables(plan, shares, errors, scores), (_remark(plan, law, source, x, labels),))
-
-
-MEAN, FRESH = "mean kernel", "fresh residual"
-KINDS: dict[str, dict[str, float] | None] = {
-    MEAN: {"residual": False},
-    FRESH: {},
-    "smoothing 0.3": {"smoothing": 0.3},
-    "smoothing 1": {"smoothing": 1.0},
-    "iid copies": None,
-}
 
 
 def _tables(
