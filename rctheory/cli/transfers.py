@@ -35,12 +35,25 @@ def transfer(
     design: Annotated[
         str | None,
         typer.Option(
-            help="balanced (exact when it grows), iid, without-replacement, stratified, weighted [default: balanced]."
+            help="balanced (exact when it grows), iid, without-replacement, stratified, weighted; generative: new "
+            "neurons, drawn from the fitted law [default: balanced]."
         ),
     ] = None,
     noise: Annotated[
         float | None,
         typer.Option(help="Symmetry-breaking noise that no output sees, relative to the weights [default: 0]."),
+    ] = None,
+    smoothing: Annotated[
+        float | None, typer.Option(help="Of generative latents: from 0, as fitted, to 1, normal [default: 0].")
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Most directions of a generative mean kernel [default: all that stand out].")
+    ] = None,
+    residual: Annotated[
+        bool | None,
+        typer.Option(
+            "--residual/--no-residual", help="A fresh residual, or the generative mean kernel alone [default: fresh]."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Root of every random number [default: 0].")] = None,
     plan: Annotated[
@@ -64,13 +77,16 @@ def transfer(
 
     drawing = {"design": design, "noise": noise, "seed": seed}
     options = {name: value for name, value in drawing.items() if value is not None}
-    others = bool(changes or plan or save_plan or dtype or verify is not None or options)
+    generating = {"smoothing": smoothing, "rank": rank, "residual": residual}
+    generative = {name: value for name, value in generating.items() if value is not None}
+    others = bool(changes or plan or save_plan or dtype or verify is not None or options or generative)
     if legal and (target or undo or others):
         raise UsageError("--legal with a transfer", "--legal SOURCE alone", "look first, then transfer")
     if undo and others:
         raise UsageError("--undo with options of a new transfer", "--undo alone", "undo first, then transfer again")
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "choose one of these")
+    _require_together(design, generative, {"noise": noise, "plan": plan, "save-plan": save_plan})
     if target is not None:
         require_free(target)
     elif save_plan is None and not legal:
@@ -80,6 +96,10 @@ def transfer(
             _print_legal(checkpoint.layout)
         elif undo:
             _undo(checkpoint, _require_target(target))
+        elif design == "generative":
+            _generate(
+                checkpoint, changes or [], _require_target(target), dtype, verify, {**generative, "seed": seed or 0}
+            )
         else:
             drawn = _plan(checkpoint, changes or [], plan, options)
             _run(checkpoint, drawn, target, save_plan, dtype, verify)
@@ -164,6 +184,47 @@ def _apply(checkpoint: "Checkpoint", plan: "TransferPlan", target: Path, dtype: 
         say_verified(checkpoint, target, plan, read_text(text))
 
 
+def _require_together(design: str | None, generative: dict[str, Any], copying: dict[str, Any]) -> None:
+    """Refuse options of new units where old ones are copied, and of copies where new ones are drawn."""
+    if design != "generative":
+        for name in generative:
+            raise UsageError(f"--{name} without new units", "--design generative beside it", "add or remove it")
+    elif given := [name for name, value in copying.items() if value is not None]:
+        found = f"--design generative with --{given[0]}"
+        raise UsageError(found, "one of them", "seed and options draw the same units again")
+
+
+def _generate(
+    checkpoint: "Checkpoint",
+    changes: list[str],
+    target: Path,
+    dtype: str | None,
+    text: str | None,
+    options: dict[str, Any],
+) -> None:
+    """Draw new neurons from the fitted law, say how well it describes the old ones, and compare if that was asked."""
+    from rctheory.transfer.generative import apply_generation
+    from rctheory.transfer.verification import require_text
+
+    if not changes:
+        raise UsageError("no new width", "--set AXIS=WIDTH", "name a hidden axis; it may keep its width")
+    if text is not None:
+        require_text(checkpoint, read_text(text))
+    widths, chosen = read_widths(changes, checkpoint.layout), DTYPES[dtype] if dtype else None
+    with _bar() as tell:
+        written, fits = apply_generation(checkpoint, widths, target, dtype=chosen, report_progress=tell, **options)
+    if fits:
+        shares = sorted(fit["held_out"] for fit in fits.values())
+        typer.echo(
+            f"mean kernels of {len(fits)} matrices predict {shares[0]:.1%} to {shares[-1]:.1%} of the squares of "
+            f"entries that they have not seen, {shares[len(shares) // 2]:.1%} in the median"
+        )
+    typer.echo("every unit is new: the function changes")
+    say_written(written)
+    if text is not None:
+        say_verified(checkpoint, target, None, read_text(text))
+
+
 def say_written(written: "Written") -> None:
     """Say what was written, and what a user should know about it."""
     typer.echo(f"{written.target}: {written.parameters / 1e6:.1f} million weights, {written.n_bytes / 1e6:.0f} MB")
@@ -173,7 +234,7 @@ def say_written(written: "Written") -> None:
         typer.echo(remark)
 
 
-def say_verified(checkpoint: "Checkpoint", target: Path, plan: "TransferPlan", text: str) -> None:
+def say_verified(checkpoint: "Checkpoint", target: Path, plan: "TransferPlan | None", text: str) -> None:
     """Run both models on a text."""
     from rctheory.transfer.verification import verify_transfer
 

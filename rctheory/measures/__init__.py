@@ -18,7 +18,7 @@ from rctheory.measures.distances import (
     wasserstein,
     wasserstein_line,
 )
-from rctheory.measures.fitted import Goodness, RCFit, fit_rc
+from rctheory.measures.fitted import Goodness, RCFit, draw_latents, fit_rc
 from rctheory.measures.kernels import RCKernel, SeparableKernel, coordinates, leading, trigonometric
 from rctheory.measures.laws import GaussianLaw, NeuronLaw, RademacherLaw, UniformLaw, Units
 from rctheory.measures.quadrature import Herding, Importance, Quantisation, TreeStrata
@@ -55,6 +55,7 @@ __all__ = [
     "compensate",
     "coordinates",
     "directions",
+    "draw_latents",
     "fit_rc",
     "leading",
     "signature_law",

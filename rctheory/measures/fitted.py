@@ -22,6 +22,7 @@ from rctheory.statistics.arrays.residuals import distance_to_normal, excess_kurt
 
 _REFITS = 2
 _MOST_SORTED = 1 << 20
+_MOST_WEIGHTS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -117,27 +118,46 @@ class RCFit:
         Raises:
             LawError: m or n is not positive, or h is not in [0, 1].
         """
-        rows = _draw(self.rows, m, seed, row_axis, smoothing)
-        columns = _draw(self.columns, n, seed, column_axis, smoothing)
+        rows = draw_latents(self.rows.latents, m, seed, row_axis, smoothing)
+        columns = draw_latents(self.columns.latents, n, seed, column_axis, smoothing)
         mean = self.kernel(rows, columns)
         noise = self.residual.sample((m, n), generator(seed, "fitted law", "residual", row_axis, column_axis))
         return mean + rows[:, -1:].exp() * columns[:, -1].exp() * noise
 
 
-def _draw(units: Units, count: int, seed: int, axis: str, smoothing: float) -> Tensor:
-    """Draw latents (count, r + 1) from fitted units."""
+def draw_latents(latents: Tensor, count: int, seed: int, axis: str, smoothing: float = 0.0) -> Tensor:
+    """Draw units from fitted ones with replacement, (count, r) float64; see `RCFit.sample`.
+
+    Which units are drawn and how they are smoothed depends on the number of fitted units, the seed and the name of the
+    axis alone: latents of the same units in several matrices, drawn one after the other, are drawn jointly.
+
+    Args:
+        latents: of the fitted units, (n, r), float64.
+        count: how many to draw.
+        seed: root of the stream.
+        axis: name of the stream.
+        smoothing: h in [0, 1].
+
+    Raises:
+        LawError: count is not positive, or h is not in [0, 1].
+    """
     if count < 1 or not 0 <= smoothing <= 1:
         found = f"{count} units with smoothing {smoothing}"
         raise LawError(found, "at least one unit and smoothing in [0, 1]", "change them")
     stream = generator(seed, "fitted law", "units", axis)
-    drawn = units.latents[torch.randint(len(units.latents), (count,), generator=stream)]
+    drawn = latents[torch.randint(len(latents), (count,), generator=stream)]
     if not smoothing:
         return drawn
-    mean = units.latents.mean(dim=0)
-    centred = units.latents - mean
+    mean = latents.mean(dim=0)
+    centred = latents - mean
     # An average of the fitted latents with normal weights has their covariance, whatever its rank.
-    weights = torch.randn(count, len(centred), generator=stream, dtype=torch.float64) / math.sqrt(len(centred))
-    return mean + math.sqrt(1 - smoothing**2) * (drawn - mean) + smoothing * weights @ centred
+    rows = max(1, _MOST_WEIGHTS // len(centred))
+    moved = [
+        torch.randn(len(part), len(centred), generator=stream, dtype=torch.float64) @ centred
+        for part in drawn.split(rows)
+    ]
+    scale = smoothing / math.sqrt(len(centred))
+    return mean + math.sqrt(1 - smoothing**2) * (drawn - mean) + scale * torch.cat(moved)
 
 
 def fit_rc(W: Tensor, *, max_rank: int | None = None, held_out: float = 0.1, seed: int = 0) -> RCFit:

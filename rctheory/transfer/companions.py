@@ -13,6 +13,7 @@ from rctheory.checkpoints.folder_writer import FolderWriter
 from rctheory.errors import CheckpointError, MissingExtraError
 
 CONFIG, CARD = "config.json", "README.md"
+GENERATED = "generated"  # entry of the record of a transfer that draws new units
 COPIED = (
     "tokenizer*",
     "vocab*",
@@ -77,15 +78,10 @@ def _first_line(error: Exception) -> str:
 
 def _card(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
     """Return a model card that says where the weights come from."""
-    plan = record.get("plan", {})
+    plan = record.get("plan", {}) or record.get(GENERATED, {})
     sizes, targets = plan.get("sizes", {}), plan.get("targets", {})
     changed = [f"| {axis} | {sizes[axis]} | {targets[axis]} |" for axis in sizes if sizes[axis] != targets.get(axis)]
-    exact = all(axis["exact"] for axis in plan.get("axes", {}).values())
-    kept = (
-        "Every unit is kept: the function of the source is unchanged up to rounding."
-        if exact
-        else ("Units are a sample of the source's: the function has changed.")
-    )
+    options, kept, replayed = _units(plan) if GENERATED not in record else _new_units(plan)
     if record.get("refitted"):
         kept += " What reads them was refitted by least squares on calibration text."
     rows = "\n".join(("| axis | source | here |", "|---|---|---|", *changed))
@@ -93,6 +89,28 @@ def _card(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
         f"---\nlibrary_name: transformers\ntags: [rctheory, weight-transfer]\n---\n\n"
         f"# {Path(checkpoint.source).name or checkpoint.source}, transferred to other widths without training\n\n"
         f"Made with rctheory {record.get('rctheory')} from `{Path(checkpoint.source).name}`; design "
-        f"`{plan.get('design')}`, seed {plan.get('seed')}, noise {plan.get('noise')}. {kept}\n\n{rows}\n\n"
-        f"The plan, unit by unit, is in `rctheory_transfer.json`.\n"
+        f"`{plan.get('design')}`, seed {plan.get('seed')}, {options}. {kept}\n\n{rows}\n\n{replayed}\n"
     )
+
+
+def _units(plan: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return what a card says of units that are copies: options, what is kept, where they are written down."""
+    exact = all(axis["exact"] for axis in plan.get("axes", {}).values())
+    kept = (
+        "Every unit is kept: the function of the source is unchanged up to rounding."
+        if exact
+        else ("Units are a sample of the source's: the function has changed.")
+    )
+    return f"noise {plan.get('noise')}", kept, "The plan, unit by unit, is in `rctheory_transfer.json`."
+
+
+def _new_units(plan: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return what a card says of units that are drawn from a fitted law."""
+    residual = "a fresh residual" if plan["residual"] else "no residual"
+    rank = "every rank" if plan["rank"] is None else f"rank at most {plan['rank']}"
+    kept = (
+        f"The units of {', '.join(plan['axes'])} are new: drawn from a row-column law that was fitted to the weights "
+        "of the source, not copied. The function has changed, and no unit of the source can be found again."
+    )
+    replayed = "There is no plan of units: seed and options, in `rctheory_transfer.json`, draw the same ones again."
+    return f"smoothing {plan['smoothing']}, {rank}, {residual}", kept, replayed

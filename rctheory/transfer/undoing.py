@@ -15,6 +15,7 @@ from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.checkpoints.json_files import read_json
 from rctheory.errors import CheckpointError, ShapeError
 from rctheory.transfer.apply import RECORD, Written, write_folder
+from rctheory.transfer.companions import GENERATED
 from rctheory.transfer.operator import Operator
 from rctheory.transfer.transfer_plan import plan_from
 
@@ -35,13 +36,16 @@ def undo_transfer(
 
     Raises:
         CheckpointError: no record, or one of another model; the target exists or cannot be written.
-        ShapeError: a transfer that sampled its units: they are gone.
+        ShapeError: a transfer that sampled its units or drew new ones: those of the source are gone.
     """
     path = (checkpoint.path or Path()) / RECORD
     if not path.is_file():
         found = f"{checkpoint.source} without {RECORD}"
         raise CheckpointError(found, "the result of a transfer", "undo what rctheory transfer wrote")
     values = read_json(path)
+    if GENERATED in values:
+        found = f"{checkpoint.source}, whose units were drawn from a fitted law"
+        raise ShapeError(found, "an exact transfer", "keep the source")
     plan, config = plan_from(values.get("plan"), str(path)), values.get("source_config")
     if not isinstance(config, dict) or dict(plan.targets) != checkpoint.layout.sizes:
         found = f"{path} of another model than {checkpoint.source}"

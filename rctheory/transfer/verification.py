@@ -53,7 +53,7 @@ class Verification:
         return {key: None if isinstance(v, float) and v != v else v for key, v in values.items()}
 
 
-def verify_transfer(checkpoint: Checkpoint, target: Path, plan: TransferPlan, text: str) -> Verification:
+def verify_transfer(checkpoint: Checkpoint, target: Path, plan: TransferPlan | None, text: str) -> Verification:
     """Compare a checkpoint with its transfer on the first tokens of a text.
 
     Hidden states of a wider model are compared copy by copy with the units that the plan took them from.
@@ -61,7 +61,7 @@ def verify_transfer(checkpoint: Checkpoint, target: Path, plan: TransferPlan, te
     Args:
         checkpoint: the source, open.
         target: the folder that `apply_transfer` wrote, with its tokenizer.
-        plan: what was applied.
+        plan: what was applied; None where the stream has kept its units.
         text: any text.
 
     Raises:
@@ -73,7 +73,7 @@ def verify_transfer(checkpoint: Checkpoint, target: Path, plan: TransferPlan, te
     with folder_of(checkpoint) as folder:
         before, source_loss, outputs = run_model(folder, ids)
     after, target_loss, _ = run_model(target, ids)
-    stream = plan.axes.get("residual")
+    stream = plan.axes.get("residual") if plan else None
     if before.shape[-1] != after.shape[-1] and stream is not None:
         kept = stream.indices < stream.size
         before, after = before[..., stream.indices[kept]], after[..., kept]

@@ -319,3 +319,38 @@ def test_a_long_text_is_no_path(model: Path, shell: Callable) -> None:
     code, _, err = shell("transfer", model, "target", "--set", "ffn=70", "--verify", "word " * 200)
     assert code == 2
     assert "without a tokenizer that transformers can use" in err
+
+
+def test_new_neurons_are_said_to_be_new(model: Path, tmp_path: Path, shell: Callable) -> None:
+    target, options = tmp_path / "new", ("--design", "generative", "--smoothing", 0.3, "--rank", 4)
+    code, out, err = shell("transfer", model, target, "--set", "ffn=96", *options, "--no-residual", "--seed", 3)
+    assert (code, err) == (0, "")
+    assert "every unit is new: the function changes" in out
+    assert "mean kernels of 6 matrices predict" in out
+    assert json.loads((target / "config.json").read_text())["intermediate_size"] == 96
+    record = json.loads((target / "rctheory_transfer.json").read_text())["generated"]
+    assert [record[key] for key in ("smoothing", "rank", "residual", "seed")] == [0.3, 4, False, 3]
+    code, out, err = shell("transfer", target, tmp_path / "back", "--undo")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "drawn from a fitted law" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--set", "groups=4", "--design", "generative"), "expected a hidden axis (ffn)"),
+        (("--set", "residual=64", "--design", "generative"), "expected a hidden axis (ffn)"),
+        (("--set", "ffn=96", "--design", "generative", "--smoothing", "2"), "smoothing in [0, 1]"),
+        (("--set", "ffn=96", "--design", "generative", "--rank", "-1"), "a rank of at least 0"),
+        (("--set", "ffn=96", "--design", "generative", "--noise", "0.1"), "generative with --noise"),
+        (("--set", "ffn=96", "--design", "generative", "--save-plan", "p.json"), "generative with --save-plan"),
+        (("--plan", "p.json", "--design", "generative"), "generative with --plan"),
+        (("--set", "ffn=96", "--smoothing", "0.3"), "--smoothing without new units"),
+        (("--set", "ffn=96", "--no-residual"), "--residual without new units"),
+        (("--design", "generative"), "no new width"),
+    ],
+)
+def test_bad_requests_for_new_neurons(
+    model: Path, tmp_path: Path, refused: Callable[..., str], arguments: tuple[str, ...], words: str
+) -> None:
+    assert words in refused(model, tmp_path / "target", *arguments)
