@@ -16,7 +16,7 @@ CLAIM = "influence.loss-change"
 ASSUMPTIONS = (
     "the loss is expanded to second order in the masses at p = 1: this is an expansion, not a bound",
     "J_1, ..., J_m are draws without replacement; S^2 has the divisor n - 1",
-    "labels of the T places are drawn independently from the model; x_t and y_t are the derivatives of place t's loss in "
+    "labels of the T places are drawn independently from the model; x_t, y_t are the derivatives of place t's loss in "
     "two masses",
     "n, m and T are symbols",
 )

@@ -15,9 +15,9 @@ from rctheory.calibration.layers import LayeredModel
 from rctheory.calibration.selection import selection
 from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.errors import UsageError
-from rctheory.prediction.texts import read_texts, windows_of
 from rctheory.transfer.apply import Written, apply_transfer
 from rctheory.transfer.models import folder_of, is_causal, load_model
+from rctheory.transfer.texts import read_texts, windows_of
 from rctheory.transfer.transfer_plan import TransferPlan
 from rctheory.transfer.units import AxisPlan
 

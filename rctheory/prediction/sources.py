@@ -14,8 +14,8 @@ from rctheory.measures.designs import DESIGNS, Design
 from rctheory.prediction.influence import Influence, measure_influence
 from rctheory.prediction.masses import MassedModel, mass_uses
 from rctheory.prediction.prediction import AxisPrediction, Prediction, cheapest, predict
-from rctheory.prediction.texts import read_texts, windows_of
 from rctheory.transfer.models import folder_of, is_causal, load_model
+from rctheory.transfer.texts import read_texts, windows_of
 
 SCHEMA = "rctheory.prediction/1"
 DROPPED = (0.5, 0.33, 0.25, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)  # shares left out along the curve of an axis
