@@ -25,7 +25,7 @@ from verification.gpt import Gpt, configuration, size_of, trained_gpt
 from verification.gpt_masses import MassedGpt, cut, drawn_masses, ffn, influence_of, window_loss
 from verification.language import batches, text
 
-WINDOWS, MANY = 64, {Tier.SMOKE: 128, Tier.CI: 256, Tier.FULL: 256}  # for sampled losses; for single ones
+WINDOWS, MANY = 64, {Tier.SMOKE: 128, Tier.CI: 128, Tier.FULL: 256}  # for sampled losses; for single ones
 DRAWS = {Tier.SMOKE: 64, Tier.CI: 48, Tier.FULL: 256}
 FEW = 8  # draws of a control: an error is seen with little work
 LABELS = 4
