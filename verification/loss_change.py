@@ -117,8 +117,8 @@ def _measure(context: Context, *, finite: bool = True, own: bool = True) -> Meas
     """Compare all cells. Planted errors: no finite-population factor; the influence of a neighbouring layer."""
     layers, shares, draws, count, length = context.choose(
         smoke=((26, 27), (0.05, 0.1), 64, 1, 48),
-        ci=((19, 23, 27), (0.02, 0.05, 0.1, 0.25), 64, 1, 96),
-        full=(tuple(range(1, 30, 5)) + tuple(range(4, 30, 5)), (0.02, 0.05, 0.1, 0.25), 64, 2, 64),
+        ci=((23, 27), (0.02, 0.05, 0.1, 0.25), 64, 1, 64),
+        full=(tuple(range(1, 30, 5)) + tuple(range(4, 30, 5)), (0.02, 0.05, 0.1, 0.25), 64, 2, 128),
     )
     cells = _cells(tuple(sorted(layers)), shares, draws, count, length, context.seed)
     ratios = [cell.sd / _sd(cell, cells, finite=finite, own=own) for cell in cells]
