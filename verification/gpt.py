@@ -146,6 +146,7 @@ def shapes(size: Size) -> dict[str, tuple[int, ...]]:
     return found | {"transformer.ln_f.weight": (n,), "transformer.ln_f.bias": (n,)}
 
 
+@single_threaded_kernels()  # the order of sums follows the number of threads, and training magnifies it
 def train(start: Gpt, schedule: Schedule, seed: int) -> Gpt:
     """Return the model after AdamW, with a warm-up and a cosine; vectors and positions do not decay."""
     weights = {name: weight.clone().requires_grad_() for name, weight in start.weights.items()}
@@ -184,8 +185,7 @@ def trained_gpt(context: Context) -> Gpt:
 
 @lru_cache(maxsize=2)
 def _trained(size: Size, schedule: Schedule, seed: int, device: str) -> Gpt:
-    with single_threaded_kernels():  # the order of sums follows the number of threads, and training magnifies it
-        return train(initial(size, seed, torch.device(device)), schedule, seed)
+    return train(initial(size, seed, torch.device(device)), schedule, seed)
 
 
 def held_out_loss(model: Gpt) -> float:
