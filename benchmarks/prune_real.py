@@ -14,6 +14,7 @@ import json
 import math
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -87,7 +88,12 @@ def torch_pruning_scores(model: Any, axes: Sequence[str]) -> dict[str, Tensor]:
     """Return the group importance that Torch-Pruning gives to every FFN unit."""
     import torch_pruning
 
-    graph = torch_pruning.DependencyGraph().build_dependency(model, torch.randint(100, (1, 8)))
+    model.config.use_cache = False  # its outputs are traced, and a cache is no tensor
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # gains of norms are parameters of no layer that it knows
+        graph = torch_pruning.DependencyGraph().build_dependency(
+            model, torch.randint(100, (1, 8)), output_transform=lambda output: output.logits
+        )
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
     scores = {}
     for layer, axis in enumerate(axes):
