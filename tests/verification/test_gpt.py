@@ -57,7 +57,15 @@ def test_training_follows_its_seed_and_learns() -> None:
     size, schedule = gpt.SMOKE
     trained = gpt.trained_gpt(context)
     assert gpt.trained_gpt(Context(tier=Tier.SMOKE)) is trained
-    again = gpt.train(gpt.initial_gpt(context), schedule, 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)  # sums of two threads are other sums: training must not see how many there are
+    try:
+        again = gpt.train(gpt.initial_gpt(context), schedule, 0)
+        torch.set_num_threads(1)
+        single = gpt.train(gpt.initial_gpt(context), schedule, 0)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(single.weights[name], weight) for name, weight in again.weights.items())
     assert all(torch.equal(again.weights[name], weight) for name, weight in trained.weights.items())
     assert gpt.held_out_loss(gpt.initial_gpt(context)) == pytest.approx(math.log(size.symbols), rel=0.05)
     assert gpt.held_out_loss(trained) <= language.unigram_loss(*language.text()) + 0.05
