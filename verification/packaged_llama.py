@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from rctheory.architectures.layout import Layout
-from rctheory.calibration.layers import Chunk, LayeredModel, silenced
 from rctheory.checkpoints.sources import open_checkpoint, require_packaged
 from rctheory.numerics import generator
+from rctheory.transfer.layers import Chunk, LayeredModel, silenced
 from rctheory.transfer.models import folder_of, load_model, require_transformers, tokenize
 from verification.real_weights import LLAMA
 

@@ -22,24 +22,17 @@ from torch import Tensor
 
 from rctheory.architectures.axes import Role
 from rctheory.architectures.layout import Layout
+from rctheory.architectures.readers import Reader, reader_of
 from rctheory.calibration.elimination import refit, ridge
-from rctheory.calibration.layers import Chunk, LayeredModel, advance, silenced
 from rctheory.calibration.selection import Selection
 from rctheory.errors import UsageError
+from rctheory.transfer.layers import Chunk, LayeredModel, advance, silenced
 
 RIDGE = 1e-2  # of the mean square of each unit
 CORRECTION = 0.5  # share of earlier layers' error that a layer is to make good for
 TINY = 1e-12
 
 Report = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Reader:
-    """The matrix that alone reads an axis: `tensor`, and how many of its inputs g belong to one unit."""
-
-    tensor: str
-    group: int
 
 
 @dataclass(frozen=True)
@@ -59,23 +52,6 @@ class Refitted:
     error: float
 
 
-def reader_of(layout: Layout, axis: str) -> Reader:
-    """Return what reads an axis instance.
-
-    Raises:
-        UsageError: several matrices read it, or units of another axis stand outside of it.
-    """
-    reading = [t for t in layout.touches(axis) if layout.tensors[t.tensor].sums(t.dimension)]
-    if len(reading) != 1 or reading[0].place:
-        found = f"axis {axis} of {layout.architecture}, which {len(reading)} matrices read"
-        raise UsageError(found, "an axis that one matrix reads, such as ffn or group", "use rctheory transfer")
-    nest = layout.tensors[reading[0].tensor].nests[reading[0].dimension]
-    group = 1
-    for instance in nest[1:]:
-        group *= instance.size
-    return Reader(reading[0].tensor, group)
-
-
 @torch.no_grad()
 def compensate(
     model: LayeredModel,
@@ -85,6 +61,7 @@ def compensate(
     *,
     strength: float = RIDGE,
     correction: float = CORRECTION,
+    metrics: Sequence[Tensor] | None = None,
     report_progress: Report = lambda _done, _all: None,
 ) -> dict[str, Refitted]:
     """Sample axes of a model to smaller widths, and refit what reads them.
@@ -96,6 +73,8 @@ def compensate(
         select: chooses the units.
         strength: of the ridge towards the trained weights.
         correction: share c of the error of earlier layers that each layer is to make good for.
+        metrics: A^(1/2) of the stream after every layer (`calibration.sensitivity`), in which units are chosen; without
+            them all directions of the stream count alike.
         report_progress: takes layers done and all layers.
 
     Cost: for each layer and token two passes through the layer, and n^2 operations for the Gram matrix of n units.
@@ -109,18 +88,19 @@ def compensate(
     found: dict[str, Refitted] = {}
     for number in range(model.layout.layers):
         readers, last = plan.get(number, {}), _last_writer(model.layout, number)
+        metric = None if metrics is None else metrics[number]
         after = [model.run(number, chunk) for chunk in original]
         early = {axis: reader for axis, reader in readers.items() if reader.tensor != last}
         for axis, reader in early.items():
             fit = _fit_inside(model, number, original, shrunk, reader, correction)
-            found[axis] = fit.solve(widths[axis], select, strength)
+            found[axis] = fit.solve(widths[axis], select, strength, metric)
         with _replaced(model, [(found[axis], reader) for axis, reader in early.items()]):
             ending = next((axis for axis in readers if axis not in early), None)
             if ending is None:
                 streams = [model.run(number, chunk) for chunk in shrunk]
             else:
                 fit, parts = _fit_at_end(model, number, after, shrunk, readers[ending], correction)
-                found[ending] = fit.solve(widths[ending], select, strength)
+                found[ending] = fit.solve(widths[ending], select, strength, metric)
                 streams = [_written(found[ending], readers[ending], *part) for part in parts]
         advance(original, after)
         advance(shrunk, streams)
@@ -194,12 +174,7 @@ def _fit_at_end(
 
 def _written(refitted: Refitted, reader: Reader, hidden: Tensor, rest: Tensor) -> Tensor:
     """Return the stream after the fitted matrix."""
-    return rest + hidden.index_select(-1, _columns(refitted.kept, reader)) @ refitted.weights.to(hidden)
-
-
-def _columns(kept: Tensor, reader: Reader) -> Tensor:
-    """Return the inputs of the reading matrix that belong to the kept units."""
-    return (kept[:, None] * reader.group + torch.arange(reader.group)).flatten()
+    return rest + hidden.index_select(-1, reader.columns(refitted.kept)) @ refitted.weights.to(hidden)
 
 
 class _Fit:
@@ -223,11 +198,14 @@ class _Fit:
         self._square += float(y.square().sum(dtype=torch.float64))
         self._tokens += len(x)
 
-    def solve(self, m: int, select: Selection, strength: float) -> Refitted:
+    def solve(self, m: int, select: Selection, strength: float, metric: Tensor | None) -> Refitted:
         """Choose the units and fit."""
         gram, cross = ridge(self._gram, self._cross, self._prior, strength)
-        kept = select(gram, cross, self._prior.double(), m, self._reader.group)
-        columns = _columns(kept, self._reader)
+        wanted, prior = cross, self._prior.double()
+        if metric is not None:
+            wanted, prior = cross @ metric, prior @ metric
+        kept = select(gram, wanted, prior, m, self._reader.group)
+        columns = self._reader.columns(kept)
         weights = refit(gram, cross, columns)
         fitted = self._gram.index_select(0, columns).index_select(1, columns)
         missed = self._square - 2 * float((weights * self._cross[columns]).sum())
@@ -243,7 +221,7 @@ def _replaced(model: LayeredModel, fitted: Sequence[tuple[Refitted, Reader]]) ->
         for refitted, reader in fitted:
             weight = model.weight(reader.tensor)
             before.append((weight, weight.clone()))
-            weight.zero_().index_copy_(0, _columns(refitted.kept, reader), refitted.weights.to(weight))
+            weight.zero_().index_copy_(0, reader.columns(refitted.kept), refitted.weights.to(weight))
         yield
     finally:
         for weight, values in before:

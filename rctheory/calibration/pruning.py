@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from rctheory.architectures.layout import Layout
-from rctheory.calibration.compensation import CORRECTION, RIDGE, Refitted, compensate, reader_of
+from rctheory.architectures.readers import reader_of
+from rctheory.calibration.compensation import CORRECTION, RIDGE, Refitted, compensate
 from rctheory.calibration.generated import generate_windows
-from rctheory.calibration.layers import LayeredModel
 from rctheory.calibration.selection import selection
+from rctheory.calibration.sensitivity import measure_metrics
 from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.errors import UsageError
 from rctheory.transfer.apply import Written, apply_transfer
+from rctheory.transfer.layers import LayeredModel
 from rctheory.transfer.models import folder_of, is_causal, load_model
 from rctheory.transfer.texts import read_texts, windows_of
 from rctheory.transfer.transfer_plan import TransferPlan
@@ -35,7 +37,9 @@ class Calibration:
         length: tokens of a window.
         strength: of the ridge towards the trained weights.
         correction: share of the error of earlier layers that each layer is to make good for.
-        seed: root of the generated text.
+        influence: tokens on which gradients of the source are measured, for the metric in which units are chosen; 0 for
+            plain squares of the stream.
+        seed: root of the generated text and of the labels that these gradients are of.
     """
 
     select: str = "elimination"
@@ -44,6 +48,7 @@ class Calibration:
     length: int = 512
     strength: float = RIDGE
     correction: float = CORRECTION
+    influence: int = 4096
     seed: int = 0
 
 
@@ -101,6 +106,7 @@ def prune(
         model = load_model(folder)
     windows = _with_generated(model, windows, how)
     layered = LayeredModel(model, layout)
+    metrics = _metrics(layered, windows, how)
     fitted = compensate(
         layered,
         windows,
@@ -108,6 +114,7 @@ def prune(
         select,
         strength=how.strength,
         correction=how.correction,
+        metrics=metrics,
         report_progress=report_progress,
     )
     axes = {axis: AxisPlan(layout.axes[axis].size, found.kept, exact=False) for axis, found in fitted.items()}
@@ -143,6 +150,15 @@ def _with_generated(model: Any, windows: Tensor | None, how: Calibration) -> Ten
     if how.generated:
         parts.append(generate_windows(model, max(1, how.generated // length), length, how.seed))
     return torch.cat(parts)
+
+
+def _metrics(model: LayeredModel, windows: Tensor, how: Calibration) -> list[Tensor] | None:
+    """Return the metric of the stream after every layer, measured on windows at equal distances."""
+    count = min(-(-how.influence // windows.shape[1]), len(windows))
+    if not count:
+        return None
+    some = (2 * torch.arange(count) + 1) * len(windows) // (2 * count)
+    return measure_metrics(model, windows[some], seed=how.seed)
 
 
 def _declared(layout: Layout, found: Refitted) -> Tensor:

@@ -28,8 +28,12 @@ def prune(
     generated: Annotated[
         int, typer.Option(min=0, help="Tokens that the model writes itself, so that other kinds are not forgotten.")
     ] = 16384,
+    influence: Annotated[
+        int,
+        typer.Option(min=0, help="Tokens on which gradients say what directions matter; 0: none, all alike."),
+    ] = 4096,
     window: Annotated[int, typer.Option(min=2, help="Tokens that the model reads at once.")] = 512,
-    seed: Annotated[int, typer.Option(help="Root of the generated text.")] = 0,
+    seed: Annotated[int, typer.Option(help="Root of the generated text and of sampled labels.")] = 0,
     dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16, float64 [default: as stored].")] = None,
     verify: Annotated[
         str | None, typer.Option(metavar="TEXT", help="A text, or a file with one: run source and result on it.")
@@ -52,7 +56,7 @@ def prune(
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "choose one of these")
     require_free(target)
-    how = Calibration(select, tokens, generated, window, seed=seed)
+    how = Calibration(select, tokens, generated, window, influence=influence, seed=seed)
     with open_checkpoint(source) as checkpoint:
         if verify is not None:
             require_text(checkpoint, read_text(verify))

@@ -34,8 +34,9 @@ def read_texts(paths: Sequence[Path]) -> list[str]:
 def windows_of(folder: Path, texts: Sequence[str], *, tokens: int, length: int) -> Tensor:
     """Return windows of several texts, (N, length) int64: as many of each as there are, up to `tokens` in all.
 
-    Windows of a text follow each other from its beginning; every text gets an equal share of them, and what a short
-    one leaves goes to the others. A single text that is shorter than a window is one window of its own length.
+    Windows of a text lie at equal distances over the whole of it: neighbours say much the same. Every text gets an
+    equal share of them, and what a short one leaves goes to the others. A single text that is shorter than a window is
+    one window of its own length.
 
     Args:
         folder: of the model, with its tokenizer.
@@ -55,7 +56,13 @@ def windows_of(folder: Path, texts: Sequence[str], *, tokens: int, length: int) 
     length = min(length, max(len(stream) for stream in streams))
     available = [len(stream) // length for stream in streams]
     taken = shares(available, max(1, tokens // length))
-    return torch.cat([s[: k * length].reshape(k, length) for s, k in zip(streams, taken, strict=True)])
+    return torch.cat([_spread(s, k, length) for s, k in zip(streams, taken, strict=True)])
+
+
+def _spread(stream: Tensor, count: int, length: int) -> Tensor:
+    """Return `count` windows of a stream (T,), each from the middle of an equal part of all those that it has."""
+    windows = stream[: len(stream) // length * length].reshape(-1, length)
+    return windows[(2 * torch.arange(count) + 1) * len(windows) // (2 * max(count, 1))]
 
 
 def shares(available: Sequence[int], wanted: int) -> list[int]:

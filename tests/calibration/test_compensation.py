@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from rctheory.architectures.readers import reader_of
 from rctheory.architectures.registry import layout_of
-from rctheory.calibration.compensation import compensate, reader_of
-from rctheory.calibration.layers import LayeredModel
+from rctheory.calibration.compensation import compensate
 from rctheory.calibration.selection import SELECTIONS
 from rctheory.contracts.huggingface import KeepFloat64
 from rctheory.errors import UsageError
+from rctheory.transfer.layers import LayeredModel
 from tests.architectures.models import POSITIONS, VOCABULARY, load, save_state, stored_model
 
 CASES = {

@@ -62,6 +62,25 @@ class LayeredModel:
             self.run(number, chunk)
         return seen[0]
 
+    def streams(self, windows: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the stream (B, T, D) after every layer, and the logits as a differentiable function of each."""
+        seen: list[Tensor] = []
+
+        def begin(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            (args[0] if args else kwargs["hidden_states"]).requires_grad_()  # weights ask for no gradients
+
+        def keep(_module: nn.Module, _args: tuple[Any, ...], out: Any) -> None:
+            seen.append(out[0] if isinstance(out, tuple) else out)
+
+        handles = [self._layers[0].register_forward_pre_hook(begin, with_kwargs=True)]
+        handles += [layer.register_forward_hook(keep) for layer in self._layers]
+        try:
+            logits: Tensor = self.model(windows, use_cache=False).logits
+        finally:
+            for handle in handles:
+                handle.remove()
+        return seen, logits
+
     def module_of(self, tensor: str) -> nn.Module:
         """Return the module that applies a declared matrix."""
         return self._find(self.layout.place(tensor, Naming.TRANSFORMERS).names[0].rpartition(".")[0])

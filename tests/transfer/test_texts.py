@@ -1,0 +1,40 @@
+"""Windows of texts, with one token for each character."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from rctheory.errors import UsageError
+from rctheory.transfer import texts
+
+
+@pytest.fixture(autouse=True)
+def tokens_are_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tokenize(_folder: Path, text: str) -> Tensor:
+        return torch.tensor([[ord(character) for character in text]])
+
+    monkeypatch.setattr(texts, "tokenize", tokenize)
+    monkeypatch.setattr(texts, "longest", lambda _folder: None)
+
+
+def windows(words: list[str], tokens: int, length: int) -> list[str]:
+    return ["".join(map(chr, row)) for row in texts.windows_of(Path(), words, tokens=tokens, length=length).tolist()]
+
+
+def test_windows_lie_over_the_whole_of_a_text() -> None:
+    assert windows(["aabbccddeeff"], 6, 2) == ["bb", "dd", "ff"]
+    assert windows(["aabbccddeeffg"], 4, 2) == ["bb", "ee"]
+    assert windows(["aabbccdd"], 100, 2) == ["aa", "bb", "cc", "dd"]
+
+
+def test_what_a_short_text_leaves_goes_to_the_others() -> None:
+    assert windows(["aabb", "ccddeeffgghh"], 10, 2) == ["aa", "bb", "dd", "ff", "hh"]
+    assert windows(["x", "aabb"], 8, 2) == ["aa", "bb"]
+
+
+def test_a_single_short_text_is_one_window() -> None:
+    assert windows(["abc"], 100, 10) == ["abc"]
+    with pytest.raises(UsageError, match="at least 2 of each"):
+        windows(["abc"], 100, 1)
