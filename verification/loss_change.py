@@ -17,8 +17,10 @@ from rctheory.measures.designs import DESIGNS
 from rctheory.prediction.influence import Influence, measure_influence
 from rctheory.prediction.masses import MassedModel
 from rctheory.prediction.prediction import AxisPrediction, predict_axis
+from rctheory.prediction.removals import candidates, with_removals, write_shares
 from rctheory.statistics.gates import Estimate
 from rctheory.suite.experiment import Context, Experiment, Measurement, Table
+from rctheory.transfer.layers import LayeredModel
 from verification.packaged_llama import MaskedLayer, packaged_llama, require_llama, windows
 
 DESIGN = "without-replacement"
@@ -68,8 +70,10 @@ def _influence(layers: tuple[int, ...], count: int, length: int, seed: int, *, o
     """Return the influence of the units of some layers on one of the two texts."""
     llama = packaged_llama()
     tokens = llama.descriptions if other else llama.documentation
-    model = MassedModel(llama.model, llama.layout, [_axis(layer) for layer in layers])
-    return measure_influence(model, windows(tokens, count, length), draws=4, seed=seed)
+    axes, text = [_axis(layer) for layer in layers], windows(tokens, count, length)
+    model = MassedModel(llama.model, llama.layout, axes)
+    units = candidates(write_shares(LayeredModel(llama.model, llama.layout), text, axes))
+    return with_removals(measure_influence(model, text, draws=4, seed=seed), model, text, units)
 
 
 @cache

@@ -45,7 +45,7 @@ class Calibration:
     select: str = "elimination"
     tokens: int = 32768
     generated: int = 0
-    length: int = 512
+    length: int = 256
     strength: float = RIDGE
     correction: float = CORRECTION
     influence: int = 4096

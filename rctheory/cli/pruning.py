@@ -32,7 +32,7 @@ def prune(
         int,
         typer.Option(min=0, help="Tokens on which gradients say what directions matter; 0: none, all alike."),
     ] = 4096,
-    window: Annotated[int, typer.Option(min=2, help="Tokens that the model reads at once.")] = 512,
+    window: Annotated[int, typer.Option(min=2, help="Tokens that the model reads at once.")] = 256,
     seed: Annotated[int, typer.Option(help="Root of the generated text and of sampled labels.")] = 0,
     dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16, float64 [default: as stored].")] = None,
     verify: Annotated[

@@ -73,6 +73,15 @@ class Design(ABC):
         self._check(n, m)
         return self._skew(n, m)
 
+    def absence(self, n: int, m: int) -> Tensor:
+        """Return the probability that a unit is not drawn at all, of every unit, (n,) float64.
+
+        Raises:
+            LawError: as in `draw`.
+        """
+        self._check(n, m)
+        return self._absence(n, m)
+
     def _check(self, n: int, m: int) -> None:
         if n < 1 or m < 1:
             raise LawError(f"{m} units of {n} asked from design {self.name}", "at least 1 of 1", "use larger widths")
@@ -89,6 +98,9 @@ class Design(ABC):
 
     @abstractmethod
     def _skew(self, n: int, m: int) -> Tensor: ...
+
+    @abstractmethod
+    def _absence(self, n: int, m: int) -> Tensor: ...
 
 
 def _fourth_of_iid(second: Tensor, fourth: Tensor, m: int) -> Tensor:
@@ -120,6 +132,9 @@ class Independent(Design):
 
     def _skew(self, n: int, m: int) -> Tensor:
         return torch.full((n,), (n - 2) / m if n > 1 else 0.0, dtype=torch.float64)
+
+    def _absence(self, n: int, m: int) -> Tensor:
+        return torch.full((n,), (1 - 1 / n) ** m, dtype=torch.float64)
 
 
 class Balanced(Design):
@@ -155,6 +170,9 @@ class Balanced(Design):
         whole, rest = divmod(m, n)
         slope = (2 * whole + 1) * n / m - 2 if rest else 0.0
         return torch.full((n,), slope, dtype=torch.float64)
+
+    def _absence(self, n: int, m: int) -> Tensor:
+        return torch.full((n,), max(1 - m / n, 0.0), dtype=torch.float64)
 
 
 class WithoutReplacement(Balanced):
@@ -200,6 +218,9 @@ class Stratified(Design):
         shares = self.shares(n, m)
         second = shares * (1 - shares)
         return _over((second * (1 - 2 * shares)).sum(dim=0), second.sum(dim=0)) * (n / m)
+
+    def _absence(self, n: int, m: int) -> Tensor:
+        return (1 - self.shares(n, m)).clamp_(min=0).prod(dim=0)
 
     @staticmethod
     def shares(n: int, m: int) -> Tensor:
@@ -256,6 +277,9 @@ class Weighted(Design):
     def _skew(self, n: int, m: int) -> Tensor:
         p = self.probabilities
         return (1 - 2 * p) / (m * p) if n > 1 else torch.zeros(1, dtype=torch.float64)
+
+    def _absence(self, n: int, m: int) -> Tensor:
+        return (1 - self.probabilities).pow(m)
 
 
 DESIGNS: dict[str, Design] = {d.name: d for d in (Independent(), WithoutReplacement(), Balanced(), Stratified())}

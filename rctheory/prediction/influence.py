@@ -11,7 +11,7 @@ Source: Fisher information as the Gauss-Newton part of the Hessian, arXiv 1412.1
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -32,12 +32,15 @@ class Influence:
         tokens: number T of tokens that each window predicts.
         gradients: by axis instance, the gradient of the mean loss of each window, (B, n) float64.
         scores: by axis instance, the same with labels drawn from the model: (B, K, n) float64.
+        removals: by axis instance and unit, the change of the mean loss when that unit alone is left out; of the units
+            whose absence no derivative at 1 describes (`prediction.removals`).
     """
 
     losses: Tensor
     tokens: int
     gradients: Mapping[str, Tensor]
     scores: Mapping[str, Tensor]
+    removals: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:

@@ -5,6 +5,11 @@ sampled mean of g: its mean is 0, its variance n^2 Var(sampled mean of g), which
 H = T E[s s'] the second has the mean T n^2 E Var(sampled mean of s) / 2, by the same formula. Masses of few units
 are skewed: (p_j - 1)^2 follows p_j - 1 with a slope b_j, so that b_j H_jj / 2 adds to the influence g_j of a unit. Axes
 are drawn independently, so that variances and shifts add.
+
+A unit that makes most of a token's stream is felt only when it is gone, because the norm behind it divides by its size:
+derivatives at 1 are small, the removal is not. Where the loss without such a unit was measured, the jump
+d_j = D_j - (H_jj / 2 - g_j) is added on the event that it is not drawn, of probability a_j: d_j a_j to the mean,
+-d_j a_j / Var(p_j) to the influence, and to the variance what of the event does not follow the mass.
 Source: claims `influence.loss-change`, `sampling.variance`.
 """
 
@@ -36,13 +41,14 @@ class AxisPrediction:
         width: the number m that is to be taken.
         shift: mean of the loss change over draws, to second order; NaN where the second order was not measured.
         first: standard deviation of the first order.
-        tilted: the same with the part of the second order that follows it; NaN where the second was not measured.
-        second: standard deviation of the second order; NaN likewise.
+        tilted: the same with what follows it of the second order and of removals; NaN where the second order was not
+            measured.
+        second: standard deviation of the rest of these; NaN likewise.
         elsewhere: standard deviation of the first order on endless text of the same kind: without the noise of this
             text, from products of different windows; NaN with one window.
         text_error: relative standard error of `first` by the choice of the text (jackknife); NaN with one window.
-        excess_kurtosis: of the first order; 0 for a normal law.
-        dominance: largest share of one unit in the variance of the first order.
+        excess_kurtosis: of the (tilted) first order; 0 for a normal law.
+        dominance: largest share of one unit in the variance of the (tilted) first order.
     """
 
     axis: str
@@ -138,17 +144,19 @@ def predict_axis(influence: Influence, axis: str, m: int, design: Design) -> Axi
     gradients, scores = influence.gradients[axis], influence.scores[axis].flatten(0, 1)
     n, mean = gradients.shape[-1], gradients.mean(dim=0)
     variance = n**2 * float(design.variance(mean, m))
-    centred = (mean - mean.mean()).square()
     shift = second = tilted = float("nan")
+    tilt = mean
     if len(scores):
-        shift = influence.tokens * n**2 * float(design.variance(scores, m).mean()) / 2
         curvature = influence.tokens * scores.square().mean(dim=0)
-        tilt = mean + design.mass_skew(n, m).to(mean) * curvature / 2
+        jumps = _jumps(influence.removals.get(axis, {}), mean, curvature, m, design)
+        shift = influence.tokens * n**2 * float(design.variance(scores, m).mean()) / 2 + jumps.mean
+        tilt = mean + design.mass_skew(n, m).to(mean) * curvature / 2 + jumps.slopes
         tilted = n * sqrt(max(float(design.variance(tilt, m)), 0.0))
     if len(scores) > 1:
         squared = (n**2 * _covariances(design, scores, m)).square()
         pairs = len(scores) * (len(scores) - 1)
-        second = influence.tokens * sqrt(float(squared.sum() - squared.diagonal().sum()) / pairs / 2)
+        quadratic = influence.tokens**2 * float(squared.sum() - squared.diagonal().sum()) / pairs / 2
+        second = sqrt(quadratic + jumps.rest)
     return AxisPrediction(
         axis,
         n,
@@ -159,9 +167,43 @@ def predict_axis(influence: Influence, axis: str, m: int, design: Design) -> Axi
         second,
         _elsewhere(gradients, m, design),
         _jackknife(gradients, m, design),
-        float(design.excess_kurtosis(mean, m)) if variance > 0 else 0.0,
-        float(centred.max() / centred.sum()) if variance > 0 else 0.0,
+        float(design.excess_kurtosis(tilt, m)) if variance > 0 else 0.0,
+        _largest_share(tilt) if variance > 0 else 0.0,
     )
+
+
+@dataclass(frozen=True)
+class _Jumps:
+    """What removals add to the two orders: to the mean, to the influence (n,), and to the variance beside it."""
+
+    mean: float
+    slopes: Tensor
+    rest: float
+
+
+def _jumps(removals: Mapping[int, float], slope: Tensor, curvature: Tensor, m: int, design: Design) -> _Jumps:
+    """Project the jumps of units that are not drawn on their masses.
+
+    Cov(1{p = 0}, p) = -a, because p - 1 = -1 there; the event's variance a (1 - a) less a^2 / Var(p) remains.
+    """
+    n, slopes, mean, rest = len(slope), torch.zeros_like(slope), 0.0, 0.0
+    absence = design.absence(n, m)
+    for unit, change in removals.items():
+        jump = change - float(curvature[unit] / 2 - slope[unit])
+        one = torch.zeros(n, dtype=torch.float64)
+        one[unit] = n
+        spread, absent = float(design.variance(one, m)), float(absence[unit])
+        if absent > 0 and spread > 0:
+            mean += jump * absent
+            slopes[unit] = -jump * absent / spread
+            rest += jump**2 * max(absent * (1 - absent) - absent**2 / spread, 0.0)
+    return _Jumps(mean, slopes, rest)
+
+
+def _largest_share(influence: Tensor) -> float:
+    """Return the largest share of one unit in the squares about the mean."""
+    centred = (influence - influence.mean()).square()
+    return float(centred.max() / centred.sum())
 
 
 def _covariances(design: Design, values: Tensor, m: int) -> Tensor:

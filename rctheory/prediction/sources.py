@@ -14,6 +14,8 @@ from rctheory.measures.designs import DESIGNS, Design
 from rctheory.prediction.influence import Influence, measure_influence
 from rctheory.prediction.masses import MassedModel, mass_uses
 from rctheory.prediction.prediction import AxisPrediction, Prediction, cheapest, predict
+from rctheory.prediction.removals import candidates, with_removals, write_shares
+from rctheory.transfer.layers import LayeredModel
 from rctheory.transfer.models import folder_of, is_causal, load_model
 from rctheory.transfer.texts import read_texts, windows_of
 
@@ -110,7 +112,7 @@ def predict_source(
         length: tokens of a window.
         draws: draws of labels for each window.
         seed: root of these draws.
-        report_progress: takes windows done and all windows.
+        report_progress: takes passes over the text done and all of them: windows, and units that are removed.
 
     Raises:
         RcError: no such source, text, axis, design; an illegal width; a model without a language head; no transformers.
@@ -163,8 +165,14 @@ def _influence(
             found = f"{checkpoint.source} predicts no next token"
             raise UsageError(found, "a causal language model", "predict such a model")
         windows = windows_of(folder, words, tokens=tokens, length=length)
-        model = MassedModel(load_model(folder), checkpoint.layout, axes)
-    return measure_influence(model, windows, draws=draws, seed=seed, report_progress=report)
+        loaded = load_model(folder)
+    model, layered = MassedModel(loaded, checkpoint.layout, axes), LayeredModel(loaded, checkpoint.layout)
+    units = candidates(write_shares(layered, windows, axes))
+    total = len(windows) + len(units)
+    influence = measure_influence(
+        model, windows, draws=draws, seed=seed, report_progress=lambda done, _all: report(done, total)
+    )
+    return with_removals(influence, model, windows, units, lambda done, _all: report(len(windows) + done, total))
 
 
 def _instances(layout: Layout, changes: Mapping[str, int], design: str) -> dict[str, int]:

@@ -100,3 +100,12 @@ def test_the_skew_of_masses_is_that_of_all_samples(name: str, n: int, m: int) ->
     skew = DESIGNS[name].mass_skew(n, m)
     torch.testing.assert_close(skew * second, third, rtol=1e-9, atol=1e-9)
     assert bool((skew[second < 1e-12] == 0).all())
+
+
+@given(st.sampled_from(NAMES), st.integers(1, 5), st.integers(1, 5))
+def test_the_absence_of_units_is_that_of_all_samples(name: str, n: int, m: int) -> None:
+    assume(name != "without-replacement" or m <= n)
+    law = enumerate_design(name, n, m)
+    weights = torch.tensor(list(law.values()), dtype=torch.float64)
+    counts = torch.stack([torch.bincount(torch.tensor(sample), minlength=n) for sample in law])
+    torch.testing.assert_close(DESIGNS[name].absence(n, m), weights @ (counts == 0).double(), rtol=1e-9, atol=1e-12)
