@@ -25,6 +25,7 @@ PLANTS = {
     "mass_of_one": "a kept unit has the mass 1 instead of n / m",
     "mean_of_masses": "the mean of the influences counts although the masses add up to n",
     "sum_of_labels": "the Fisher information of the mean loss is not multiplied by T",
+    "kept_for_absent": "the probability of being drawn stands for that of absence",
 }
 
 j, r, t = indices("j r t")
@@ -44,6 +45,7 @@ def argue(chain: Chain) -> None:
     _first_order(chain)
     _second_order(chain)
     _labels(chain)
+    _absence(chain)
 
 
 derive = argue.derive
@@ -96,6 +98,29 @@ def _labels(chain: Chain) -> None:
         "Fisher information of the mean loss, which stands for its Hessian.",
         Expectation(first * second) - Expectation(first) * Expectation(second),
         FISHER / factor,
+    )
+
+
+def _absence(chain: Chain) -> None:
+    count = total(KroneckerDelta(DRAW[r], j), (r, SAMPLE))
+    drawn = SAMPLE / POPULATION
+    absent = drawn if chain.planted == "kept_for_absent" else 1 - drawn
+    chain.step(
+        "A unit whose removal no derivative describes adds a jump on the event that it is not drawn, of probability",
+        Expectation(1 - count),
+        absent,
+    )
+    mass = POPULATION / SAMPLE * count
+    chain.step(
+        "Its mass is 0 there, 1 below the mean, so that event and mass covary by",
+        Expectation((1 - count) * (mass - 1)),
+        -absent,
+    )
+    chain.step("The mass has the variance", Expectation((mass - 1) ** 2), 1 / drawn - 1)
+    chain.step(
+        "so that nothing of the event is left beside the mass: every function of two masses is linear.",
+        absent * (1 - absent) - absent**2 / (1 / drawn - 1),
+        0,
     )
 
 
