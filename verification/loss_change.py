@@ -1,12 +1,13 @@
 """Claim `influence.loss-change`: what sampling the FFN units of a layer of a real Llama costs, predicted and measured.
 
 Predicted from the source and the text alone: variance from the gradient in the masses, mean from the Fisher
-information. Measured by drawing units and running the model. A cell is a layer and a share of units left out.
+information, both with the loss without the few units that make most of some token's stream. Measured by drawing units
+and running the model. A cell is a layer and a share of units left out.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from statistics import median
 
@@ -36,6 +37,7 @@ class Cell:
         layer: which.
         dropped: share of units that is left out.
         predicted: from the source and the text.
+        expanded: the same without removals: derivatives alone.
         elsewhere: the same from another text.
         sd: measured standard deviation over draws.
         shift: measured mean; the first order, whose mean is 0, is taken out of every draw.
@@ -45,6 +47,7 @@ class Cell:
     layer: int
     dropped: float
     predicted: AxisPrediction
+    expanded: AxisPrediction
     elsewhere: AxisPrediction
     sd: float
     shift: float
@@ -97,6 +100,7 @@ def _cells(
                     layer,
                     share,
                     predict_axis(here, _axis(layer), m, DESIGNS[DESIGN]),
+                    predict_axis(replace(here, removals={}), _axis(layer), m, DESIGNS[DESIGN]),
                     predict_axis(there, _axis(layer), m, DESIGNS[DESIGN]),
                     float(change.std()),
                     float(second.mean()),
@@ -117,14 +121,16 @@ def _drawn(masked: MaskedLayer, gradient: Tensor, m: int, draws: int, seed: int,
     return torch.tensor(losses, dtype=torch.float64), torch.tensor(firsts, dtype=torch.float64)
 
 
-def _measure(context: Context, *, finite: bool = True, own: bool = True) -> Measurement:
-    """Compare all cells. Planted errors: no finite-population factor; the influence of a neighbouring layer."""
+def _measure(context: Context, *, finite: bool = True, own: bool = True, removals: bool = True) -> Measurement:
+    """Compare all cells. Planted errors: no finite-population factor; a neighbouring layer; derivatives alone."""
     layers, shares, draws, count, length = context.choose(
-        smoke=((26, 27), (0.05, 0.1), 64, 1, 48),
-        ci=((23, 27), (0.02, 0.05, 0.1, 0.25), 64, 1, 64),
+        smoke=((21, 26), (0.05, 0.1), 64, 1, 64),
+        ci=((21, 23, 27), (0.02, 0.05, 0.1, 0.25), 64, 1, 64),
         full=(tuple(range(1, 30, 5)) + tuple(range(4, 30, 5)), (0.02, 0.05, 0.1, 0.25), 64, 2, 128),
     )
     cells = _cells(tuple(sorted(layers)), shares, draws, count, length, context.seed)
+    if not removals:
+        cells = tuple(replace(cell, predicted=cell.expanded) for cell in cells)
     ratios = [cell.sd / _sd(cell, cells, finite=finite, own=own) for cell in cells]
     inside = [LOW <= ratio <= HIGH for ratio in ratios]
     unseen = [not good and not cell.predicted.warnings for good, cell in zip(inside, cells, strict=True)]
@@ -200,6 +206,9 @@ EXPERIMENT = Experiment(
 )
 NO_FINITE_FACTOR = Experiment(
     "the finite-population factor 1 - m/n forgotten", lambda context: _measure(context, finite=False), require_llama
+)
+DERIVATIVES_ALONE = Experiment(
+    "no unit is removed: derivatives alone", lambda context: _measure(context, removals=False), require_llama
 )
 OTHER_LAYER = Experiment(
     "the influence of the units of a neighbouring layer", lambda context: _measure(context, own=False), require_llama
