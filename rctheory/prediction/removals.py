@@ -22,7 +22,8 @@ from rctheory.transfer.layers import LayeredModel, watching
 Report = Callable[[int, int], None]
 
 SHARE = 0.25  # of a token's stream: units that write more are removed
-MOST = 8  # units in all, the largest shares first: each costs a forward pass of the text
+EACH = 2  # units of one axis: after the embedding, where the stream is small, many units write much of it
+MOST = 12  # units in all, the largest shares first: each costs a forward pass of the text
 
 
 @torch.no_grad()
@@ -65,9 +66,21 @@ def _shares(hidden: Tensor, weight: Tensor, reader: Reader, stream: Tensor) -> T
     return written.max(dim=0).values.double()
 
 
-def candidates(shares: Mapping[str, Tensor], share: float = SHARE, most: int = MOST) -> list[tuple[str, int]]:
-    """Return the units, as axis and number, that write more than a share of some token's stream; the largest first."""
-    found = [(float(v[j]), axis, j) for axis, v in shares.items() for j in (v > share).nonzero().flatten().tolist()]
+def candidates(
+    shares: Mapping[str, Tensor], share: float = SHARE, each: int = EACH, most: int = MOST
+) -> list[tuple[str, int]]:
+    """Return the units, as axis and number, that write more than a share of some token's stream; the largest first.
+
+    Args:
+        shares: of every unit, by axis instance.
+        share: least of them.
+        each: most units of one axis.
+        most: most units in all.
+    """
+    found = []
+    for axis, values in shares.items():
+        large = [(float(values[j]), axis, j) for j in (values > share).nonzero().flatten().tolist()]
+        found += sorted(large, reverse=True)[:each]
     return [(axis, unit) for _, axis, unit in sorted(found, key=lambda one: -one[0])[:most]]
 
 

@@ -81,6 +81,7 @@ def test_a_unit_that_fills_the_stream_is_found_and_removed(tmp_path: Path) -> No
 def test_the_largest_shares_come_first_and_no_more_than_asked() -> None:
     shares = {"a": torch.tensor([0.1, 0.9, 0.3]), "b": torch.tensor([0.5, float("nan")])}
     assert candidates(shares, 0.25) == [("a", 1), ("b", 0), ("a", 2)]
+    assert candidates(shares, 0.25, each=1) == [("a", 1), ("b", 0)]
     assert candidates(shares, 0.25, most=1) == [("a", 1)]
     assert candidates(shares, 1.0) == []
 
