@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rctheory.architectures.readers import reader_of
+from rctheory.architectures.readers import Reader, reader_of
 from rctheory.architectures.registry import layout_of
+from rctheory.calibration import compensation
 from rctheory.calibration.compensation import compensate
 from rctheory.calibration.selection import SELECTIONS
 from rctheory.contracts.huggingface import KeepFloat64
@@ -100,6 +101,29 @@ def relative(found: Tensor, wanted: Tensor) -> float:
 def weighted(found: Tensor, wanted: Tensor) -> float:
     """Return the mean square error with tokens weighed by their stream."""
     return float(((found - wanted).square().mean(dim=-1) / wanted.square().mean(dim=-1)).mean())
+
+
+@pytest.mark.parametrize("correction", [0.0, 0.3, 1.0])
+def test_products_are_those_of_the_outputs_that_are_asked_for(
+    correction: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gram matrix by blocks, and products of outputs that are never made, against the dense ones."""
+    monkeypatch.setattr(compensation, "BLOCK", 5)  # 13 columns: two blocks and a rest
+    draw = torch.Generator().manual_seed(2)
+    prior = torch.randn(13, 4, generator=draw, dtype=torch.float64)
+    fit = compensation._Fit(prior, Reader("w", 1), correction)
+    xs, zs = [], []
+    for windows in (2, 3):
+        hidden, outputs, stream = (torch.randn(windows, 6, k, generator=draw, dtype=torch.float64) for k in (13, 4, 4))
+        fit.add(hidden, outputs, stream)
+        scale = stream.square().mean(dim=-1, keepdim=True).rsqrt()
+        xs.append((hidden * scale).flatten(0, 1))
+        zs.append((((1 - correction) * hidden @ prior + correction * outputs) * scale).flatten(0, 1))
+    x, z = torch.cat(xs), torch.cat(zs)
+    gram, cross, square = fit._products()
+    torch.testing.assert_close(gram, x.T @ x, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(cross, x.T @ z, rtol=1e-9, atol=1e-9)
+    assert square == pytest.approx(float(z.square().sum()), rel=1e-9)
 
 
 def test_redundant_units_cost_nothing(tmp_path: Path) -> None:
