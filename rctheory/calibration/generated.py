@@ -4,6 +4,7 @@ Calibrated on one kind of text, a pruned model forgets the others. Text drawn fr
 of every kind that the model knows, in the shares in which it knows them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,11 +13,15 @@ from torch import Tensor
 from rctheory.errors import UsageError
 from rctheory.numerics import stream_seed
 
+Report = Callable[[int, int], None]
+
 AT_ONCE = 48  # windows that are written side by side
 
 
 @torch.no_grad()
-def generate_windows(model: Any, count: int, length: int, seed: int = 0) -> Tensor:
+def generate_windows(
+    model: Any, count: int, length: int, seed: int = 0, *, report_progress: Report = lambda _done, _all: None
+) -> Tensor:
     """Return windows that the model writes: (count, length) int64, each from its first symbol on.
 
     Args:
@@ -24,6 +29,7 @@ def generate_windows(model: Any, count: int, length: int, seed: int = 0) -> Tens
         count: how many.
         length: tokens of each, the first symbol included.
         seed: root of the draws; the global generator of torch is left as it was.
+        report_progress: takes windows written and all windows.
 
     Raises:
         UsageError: the configuration names no first symbol.
@@ -37,6 +43,7 @@ def generate_windows(model: Any, count: int, length: int, seed: int = 0) -> Tens
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "generated text"))
         for start in range(0, count, AT_ONCE):
+            report_progress(start, count)
             prompt = torch.full((min(AT_ONCE, count - start), 1), first)
             parts.append(
                 model.generate(

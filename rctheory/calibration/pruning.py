@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from rctheory.transfer.texts import read_texts, windows_of
 from rctheory.transfer.transfer_plan import TransferPlan
 from rctheory.transfer.units import AxisPlan
 
-Report = Callable[[int, int], None]
+Steps = Callable[[int, int], None]
+Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def prune(
     how: Calibration | None = None,
     *,
     dtype: str | None = None,
-    report_progress: Report = lambda _done, _all: None,
+    report_progress: Report = lambda _stage, _done, _all: None,
 ) -> Pruned:
     """Shrink axes of a model that one matrix reads, and write the result as a folder, complete or not at all.
 
@@ -88,7 +90,7 @@ def prune(
         target: folder to be made.
         how: the calibration.
         dtype: stored dtype, as for `apply_transfer`.
-        report_progress: takes layers done and all layers.
+        report_progress: takes the stage (text written by the model, gradients, layers), steps done and all steps.
 
     Raises:
         RcError: no such axis, an illegal or a larger width, no text, a model without a language head, no transformers,
@@ -104,9 +106,9 @@ def prune(
             raise UsageError(f"{checkpoint.source} predicts no next token", "a causal model", "use rctheory transfer")
         windows = windows_of(folder, words, tokens=how.tokens, length=how.length) if words else None
         model = load_model(folder)
-    windows = _with_generated(model, windows, how)
+    windows = _with_generated(model, windows, how, partial(report_progress, "text written by the model"))
     layered = LayeredModel(model, layout)
-    metrics = _metrics(layered, windows, how)
+    metrics = _metrics(layered, windows, how, partial(report_progress, "gradients"))
     fitted = compensate(
         layered,
         windows,
@@ -115,7 +117,7 @@ def prune(
         strength=how.strength,
         correction=how.correction,
         metrics=metrics,
-        report_progress=report_progress,
+        report_progress=partial(report_progress, "layers"),
     )
     axes = {axis: AxisPlan(layout.axes[axis].size, found.kept, exact=False) for axis, found in fitted.items()}
     plan = TransferPlan(
@@ -143,22 +145,23 @@ def _widths(layout: Layout, targets: Mapping[str, int]) -> dict[str, int]:
     return widths
 
 
-def _with_generated(model: Any, windows: Tensor | None, how: Calibration) -> Tensor:
+def _with_generated(model: Any, windows: Tensor | None, how: Calibration, report: Steps) -> Tensor:
     """Return the windows of the texts and those that the model writes."""
     parts = [] if windows is None else [windows]
     length = how.length if windows is None else windows.shape[1]
     if how.generated:
-        parts.append(generate_windows(model, max(1, how.generated // length), length, how.seed))
+        count = max(1, how.generated // length)
+        parts.append(generate_windows(model, count, length, how.seed, report_progress=report))
     return torch.cat(parts)
 
 
-def _metrics(model: LayeredModel, windows: Tensor, how: Calibration) -> list[Tensor] | None:
+def _metrics(model: LayeredModel, windows: Tensor, how: Calibration, report: Steps) -> list[Tensor] | None:
     """Return the metric of the stream after every layer, measured on windows at equal distances."""
     count = min(-(-how.influence // windows.shape[1]), len(windows))
     if not count:
         return None
     some = (2 * torch.arange(count) + 1) * len(windows) // (2 * count)
-    return measure_metrics(model, windows[some], seed=how.seed)
+    return measure_metrics(model, windows[some], seed=how.seed, report_progress=report)
 
 
 def _declared(layout: Layout, found: Refitted) -> Tensor:

@@ -1,5 +1,6 @@
 """How far an inspection is: a bar with bytes per second on a terminal, now and then a line elsewhere."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,13 +35,40 @@ def follow() -> Iterator[Callable[[Progress], None]]:
 
 
 @contextmanager
-def steps(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that takes how many steps are done of how many, and shows them on a terminal's stderr."""
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function that takes what is done, how many steps of it and of how many, and shows it on a terminal."""
     console = Console(stderr=True, highlight=False)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
+@contextmanager
+def steps(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that takes how many steps of one stage are done of how many."""
+    with stages() as tell:
+        yield lambda done, total: tell(what, done, total)
+
+
+@contextmanager
+def writing() -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that takes bytes written of how many, and shows them on a terminal's stderr."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with interruptible(), Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("writing", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let the signal with which a scheduler ends a job interrupt like the keyboard: nothing half-written stays."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Lines:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rctheory.cli.changes import read_widths
-from rctheory.errors import UsageError
+from rctheory.cli.reading import read_dtype, read_text
 
 
 def prune(
@@ -49,26 +49,25 @@ def prune(
     from rctheory.calibration.pruning import prune as prune_checkpoint
     from rctheory.checkpoints.folder_writer import require_free
     from rctheory.checkpoints.sources import open_checkpoint
-    from rctheory.cli.progress import steps
-    from rctheory.cli.transfers import DTYPES, read_text, say_verified, say_written
+    from rctheory.cli.progress import interruptible, stages
+    from rctheory.cli.transfer_display import say_verified, say_written
     from rctheory.transfer.verification import require_text
 
-    if dtype is not None and dtype not in DTYPES:
-        raise UsageError(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}", "choose one of these")
+    stored = read_dtype(dtype)
     require_free(target)
     how = Calibration(select, tokens, generated, window, influence=influence, seed=seed)
     with open_checkpoint(source) as checkpoint:
         if verify is not None:
             require_text(checkpoint, read_text(verify))
         widths = read_widths(changes, checkpoint.layout)
-        with steps("layers") as tell:
+        with interruptible(), stages() as tell:
             found = prune_checkpoint(
                 checkpoint,
                 widths,
                 text or [],
                 target,
                 how,
-                dtype=DTYPES[dtype] if dtype else None,
+                dtype=stored,
                 report_progress=tell,
             )
         typer.echo(f"calibrated on {found.tokens} tokens; units chosen by {select}, their readers refitted")
