@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from rctheory.calibration.pruning import Calibration, prune
+from rctheory.checkpoints.sources import open_checkpoint
 from tests.checkpoints.folders import CONFIG, save_folder, tiny_weights
 
 WORDS = "the units of a layer are exchangeable, and so are those of the next one; 1 2 3 4 5. " * 8
@@ -110,6 +112,31 @@ def test_pruning_writes_a_model_that_transformers_loads(
     code, _, err = shell("transfer", model, tmp_path / "again", "--plan", target / "rctheory_transfer.json")
     assert (code, err.count("\n")) == (2, 1)
     assert "refitted on text; expected a plan from which every weight follows" in err
+
+
+@pytest.mark.usefixtures("ended_half_way")
+def test_pruning_that_is_ended_half_way_leaves_nothing(
+    model: Path, text: Path, tmp_path: Path, shell: Callable
+) -> None:
+    options = ("--set", "ffn=48", "--text", text, "--generated", "0", "--window", "32")
+    code, out, _ = shell("prune", model, tmp_path / "small", *options)
+    assert (code, out) == (130, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "text.txt"]
+
+
+def test_pruning_tells_its_stages(model: Path, text: Path, tmp_path: Path) -> None:
+    told: dict[str, list[tuple[int, int]]] = {}
+    how = Calibration(generated=64, length=32, influence=64)
+    with open_checkpoint(model) as checkpoint:
+        prune(
+            checkpoint,
+            {"ffn": 48},
+            [text],
+            tmp_path / "small",
+            how,
+            report_progress=lambda stage, done, total: told.setdefault(stage, []).append((done, total)),
+        )
+    assert told == {"text written by the model": [(0, 2)], "gradients": [(1, 2), (2, 2)], "layers": [(1, 2), (2, 2)]}
 
 
 REFUSED = [

@@ -2,10 +2,8 @@
 
 import errno
 import json
-import os
 import resource
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -179,24 +177,9 @@ def test_a_tokenizer_that_cannot_be_converted_is_said(quantised: Path, shell: Ca
     assert "The tokenizer was left in model.gguf: transformers cannot convert it" in out
 
 
-def test_a_job_that_is_ended_half_way_leaves_nothing(model: Path, tmp_path: Path, shell: Callable, monkeypatch) -> None:
-    """As a scheduler ends it, at the fifth tensor."""
-    calls = []
-    original = folder_writer._bytes_of
-
-    def bytes_of(block: torch.Tensor, dtype: torch.dtype) -> memoryview:
-        calls.append(dtype)
-        if len(calls) == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(block, dtype)
-
-    monkeypatch.setattr(folder_writer, "_bytes_of", bytes_of)
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        code, out, _ = shell("transfer", model, "target", "--set", "ffn=70")
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGTERM, before)
+@pytest.mark.usefixtures("ended_half_way")
+def test_a_job_that_is_ended_half_way_leaves_nothing(model: Path, tmp_path: Path, shell: Callable) -> None:
+    code, out, _ = shell("transfer", model, "target", "--set", "ffn=70")
     assert (code, out) == (130, "")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
