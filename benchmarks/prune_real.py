@@ -1,12 +1,14 @@
-"""Zero-shot FFN shrink of the packaged Llama model: perplexity by method, kind of text and width, in one run.
+"""Zero-shot shrink of the packaged Llama model: perplexity by method, kind of text and width, in one run.
 
-    python benchmarks/prune_real.py [--keep 0.75 0.5] [--tokens 40960] [--generated 20480] [--unseen FILE ...]
+    python benchmarks/prune_real.py [--keep 0.75 0.5] [--stream 0.875] [--tokens 40960] [--generated 20480]
+                                    [--unseen FILE ...]
 
 Calibrated on two kinds of text (Python's documentation, licences) and on text that the model writes itself; judged on
 other text of these kinds, and on kinds that calibration never saw: the data set descriptions of scikit-learn, and any
 files that are named. Beside it, from the weights alone: random units scaled by n / m, units of largest weights, and the
 group importance of Torch-Pruning. Every model is written, and loaded by transformers without a missing weight. Prints
-a line of JSON for each model.
+a line of JSON for each model. `--keep` shrinks the feed-forward layers, `--stream` the residual stream, the first beside
+random coordinates scaled by n / m.
 """
 
 import argparse
@@ -106,7 +108,10 @@ def torch_pruning_scores(model: Any, axes: Sequence[str]) -> dict[str, Tensor]:
 def main() -> None:
     """Shrink by every method and judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", type=float, nargs="+", default=[0.75, 0.5], help="shares of the units that are kept")
+    parser.add_argument("--keep", type=float, nargs="*", default=[0.75, 0.5], help="shares of the units that are kept")
+    parser.add_argument(
+        "--stream", type=float, nargs="*", default=[], help="shares of the residual stream that are kept"
+    )
     parser.add_argument("--tokens", type=int, default=40960, help="calibration tokens of text")
     parser.add_argument("--generated", type=int, default=20480, help="calibration tokens that the model writes")
     parser.add_argument("--select", nargs="+", default=["elimination"], help="ways to choose units")
@@ -126,23 +131,25 @@ def main() -> None:
         weights = weight_importance(checkpoint)
         scores = {"magnitude": {a: weights(a) for a in axes}, "Torch-Pruning": torch_pruning_scores(model, axes)}
         del model
-        for share in options.keep:
-            m = round(share * checkpoint.layout.sizes["ffn"])
-            for method in ("random + scale", *scores, *options.select):
-                started, target = time.perf_counter(), folder / f"{method}-{m}"
-                if method in scores:
-                    apply_transfer(checkpoint, by_scores(checkpoint, m, scores[method]), target)
-                elif method == "random + scale":
-                    drawn = draw_transfer(checkpoint.layout, {"ffn": m}, design="without-replacement")
-                    apply_transfer(checkpoint, drawn, target)
-                else:
-                    how = Calibration(method, options.tokens, options.generated)
-                    prune(checkpoint, {"ffn": m}, paths, target, how)
-                seconds = time.perf_counter() - started
-                small = load_model(target)
-                ratios = {name: perplexity(small, part) / before[name] for name, part in windows.items()}
-                found = {"model": method, "kept": share, "seconds": round(seconds, 1), "perplexity_ratio": ratios}
-                print(json.dumps(found), flush=True)
+        jobs = [("ffn", s, name) for s in options.keep for name in ("random + scale", *scores, *options.select)]
+        jobs += [("residual", s, name) for s in options.stream for name in ("random + scale", "directions")]
+        for axis, share, method in jobs:
+            m = round(share * checkpoint.layout.sizes[axis])
+            started, target = time.perf_counter(), folder / f"{axis}-{method}-{m}"
+            if method in scores:
+                apply_transfer(checkpoint, by_scores(checkpoint, m, scores[method]), target)
+            elif method == "random + scale":
+                drawn = draw_transfer(checkpoint.layout, {axis: m}, design="without-replacement")
+                apply_transfer(checkpoint, drawn, target)
+            else:
+                select = method if axis == "ffn" else "elimination"
+                prune(checkpoint, {axis: m}, paths, target, Calibration(select, options.tokens, options.generated))
+            seconds = time.perf_counter() - started
+            small = load_model(target)
+            ratios = {name: perplexity(small, part) / before[name] for name, part in windows.items()}
+            size = sum(weight.numel() for weight in small.parameters())
+            found = {"model": method, "axis": axis, "kept": share, "seconds": round(seconds, 1), "weights": size}
+            print(json.dumps(found | {"perplexity_ratio": ratios}), flush=True)
 
 
 if __name__ == "__main__":

@@ -142,10 +142,10 @@ def _fit_inside(
     shrunk: Sequence[Chunk],
     reader: Reader,
     correction: float,
-) -> "_Fit":
+) -> "Fit":
     """Collect for a matrix after which its layer goes on: what it writes is added to the stream that enters."""
     module, prior = model.module_of(reader.tensor), model.weight(reader.tensor)
-    fit = _Fit(prior, reader, correction)
+    fit = Fit(prior, reader, correction)
     for ours, theirs in zip(original, shrunk, strict=True):
         wanted = model.run_until(number, ours, module) @ prior + ours.stream
         fit.add(model.run_until(number, theirs, module), wanted - theirs.stream, wanted)
@@ -159,11 +159,11 @@ def _fit_at_end(
     shrunk: Sequence[Chunk],
     reader: Reader,
     correction: float,
-) -> tuple["_Fit", list[tuple[Tensor, Tensor]]]:
+) -> tuple["Fit", list[tuple[Tensor, Tensor]]]:
     """Collect for the matrix that ends its layer; return also what it reads, and what leaves the layer without it."""
     module, prior = model.module_of(reader.tensor), model.weight(reader.tensor)
     bias = getattr(module, "bias", None)
-    fit, parts = _Fit(prior, reader, correction), []
+    fit, parts = Fit(prior, reader, correction), []
     for wanted, chunk in zip(after, shrunk, strict=True):
         with silenced(module) as seen:
             rest = model.run(number, chunk)
@@ -178,7 +178,7 @@ def _written(refitted: Refitted, reader: Reader, hidden: Tensor, rest: Tensor) -
     return rest + hidden.index_select(-1, reader.columns(refitted.kept)) @ refitted.weights.to(hidden)
 
 
-class _Fit:
+class Fit:
     """Gram matrix and cross products of one reading matrix, chunk by chunk.
 
     The outputs that are asked for, (1 - c) H W0 + c Y, are never made: their products follow from H'H, H'Y and |Y|^2.
@@ -211,6 +211,12 @@ class _Fit:
         square = (1 - c) ** 2 * float((prior * before).sum()) + c**2 * self._square
         square += 2 * c * (1 - c) * float((prior * self._cross).sum())
         return gram, (1 - c) * before + c * self._cross, square
+
+    def whole(self, strength: float) -> Tensor:
+        """Return the weights of all units, fitted; none is left out."""
+        gram, asked, _ = self._products()
+        gram, cross = ridge(gram, asked, self._prior, strength)
+        return refit(gram, cross, torch.arange(len(gram)))
 
     def solve(self, m: int, select: Selection, strength: float, metric: Tensor | None) -> Refitted:
         """Choose the units and fit."""

@@ -13,8 +13,10 @@ from rctheory.architectures.layout import Layout
 from rctheory.architectures.readers import reader_of
 from rctheory.calibration.compensation import CORRECTION, RIDGE, Refitted, compensate
 from rctheory.calibration.generated import generate_windows
+from rctheory.calibration.narrowing import STREAM, narrow, narrowed_config
 from rctheory.calibration.selection import selection
 from rctheory.calibration.sensitivity import measure_metrics
+from rctheory.calibration.stream import ShrunkStream
 from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.errors import UsageError
 from rctheory.transfer.apply import Written, apply_transfer
@@ -59,16 +61,18 @@ class Pruned:
     """A pruned model.
 
     Args:
-        plan: which units were kept.
+        plan: which units were kept; None for the residual stream, of which directions are kept and no units.
         fitted: by axis instance, units, weights and the error on the calibration text.
         tokens: how many tokens were read.
         written: the folder.
+        stream: how the residual stream was shrunk; None for other axes.
     """
 
-    plan: TransferPlan
+    plan: TransferPlan | None
     fitted: Mapping[str, Refitted]
     tokens: int
     written: Written
+    stream: ShrunkStream | None = None
 
 
 def prune(
@@ -81,7 +85,10 @@ def prune(
     dtype: str | None = None,
     report_progress: Report = lambda _stage, _done, _all: None,
 ) -> Pruned:
-    """Shrink axes of a model that one matrix reads, and write the result as a folder, complete or not at all.
+    """Shrink axes of a model that one matrix reads, or its residual stream, and write the result as a folder.
+
+    Complete or not at all. Of the residual stream principal directions are kept (`calibration.stream`): `how.select`
+    and `how.influence` are not asked.
 
     Args:
         checkpoint: the source, open.
@@ -99,7 +106,9 @@ def prune(
     how = how or Calibration()
     select, layout = selection(how.select), checkpoint.layout
     targets = layout.widths.resize(layout.sizes, {layout.singular(axis): m for axis, m in changes.items()})
-    widths = _widths(layout, targets)
+    turned = targets.get(STREAM) != layout.sizes.get(STREAM)
+    config = narrowed_config(checkpoint, targets) if turned else {}
+    widths = {} if turned else _widths(layout, targets)
     words = read_texts(texts) if texts or not how.generated else []
     with folder_of(checkpoint) as folder:
         if not is_causal(folder):
@@ -108,6 +117,19 @@ def prune(
         model = load_model(folder)
     windows = _with_generated(model, windows, how, partial(report_progress, "text written by the model"))
     layered = LayeredModel(model, layout)
+    if turned:
+        stream, written = narrow(
+            checkpoint,
+            layered,
+            windows,
+            config,
+            target,
+            strength=how.strength,
+            correction=how.correction,
+            dtype=dtype,
+            report_progress=partial(report_progress, "layers"),
+        )
+        return Pruned(None, {}, windows.numel(), written, stream)
     metrics = _metrics(layered, windows, how, partial(report_progress, "gradients"))
     fitted = compensate(
         layered,

@@ -42,8 +42,9 @@ def prune(
     """Shrink a model without training it: keep the units that the others cannot replace, and refit what reads them.
 
     Layer by layer, on calibration text, by least squares on the already shrunk stream against the original's. For axes
-    that one matrix reads: ffn, and groups of heads. The result loads in transformers. Calibrate on what the model will
-    read: other kinds of text pay more.
+    that one matrix reads, ffn and groups of heads, or for the residual stream of models with RMSNorm, of which the
+    principal directions are kept. The result loads in transformers. Calibrate on what the model will read: other kinds
+    of text pay more.
     """
     from rctheory.calibration.pruning import Calibration
     from rctheory.calibration.pruning import prune as prune_checkpoint
@@ -70,7 +71,11 @@ def prune(
                 dtype=stored,
                 report_progress=tell,
             )
-        typer.echo(f"calibrated on {found.tokens} tokens; units chosen by {select}, their readers refitted")
+        chosen = f"units chosen by {select}, their readers refitted"
+        if found.stream is not None:
+            kept = f"{found.stream.captured:.1%} of its mean square"
+            chosen = f"principal directions of the residual stream, {kept}; readers, writers and head refitted"
+        typer.echo(f"calibrated on {found.tokens} tokens; {chosen}")
         say_written(found.written)
         if verify is not None:
             say_verified(checkpoint, target, found.plan, read_text(verify))

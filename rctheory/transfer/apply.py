@@ -233,7 +233,7 @@ def _make(
     """Return the stored tensors of one group, as blocks of rows."""
     if len(group.declared) == len(group.stored) == 1:
         (name,), (stored_name,) = group.declared, group.stored
-        return {stored_name: make(name, checkpoint.tensor(name))}
+        return {stored_name: make(name, checkpoint.tensor(_origin(checkpoint, name)))}
     stored = {name: torch.empty(tuple(shapes[name])) for name in group.stored}
     for name in group.declared:
         whole = torch.cat(list(make(name, checkpoint.tensor(name))))
@@ -241,11 +241,16 @@ def _make(
     return {name: [tensor] for name, tensor in stored.items()}
 
 
+def _origin(checkpoint: Checkpoint, name: str) -> str:
+    """Return the tensor of the source that stands for one of the target: where a tie is cut, the one it repeats."""
+    return name if name in checkpoint.tensors else checkpoint.layout.twins.get(name, name)
+
+
 def _dtype(checkpoint: Checkpoint, group: _Group, wanted: str | None) -> str:
     """Return the dtype in which a group is stored."""
     if wanted is not None and wanted not in DTYPES:
         raise UsageError(f"dtype {wanted!r}", f"one of {', '.join(DTYPES)}", "choose one of these")
-    found = checkpoint.tensors[group.declared[0]].dtype
+    found = checkpoint.tensors[_origin(checkpoint, group.declared[0])].dtype
     return wanted or (found if found in DTYPES else "F32")
 
 

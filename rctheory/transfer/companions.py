@@ -14,6 +14,7 @@ from rctheory.errors import CheckpointError, MissingExtraError
 
 CONFIG, CARD = "config.json", "README.md"
 GENERATED = "generated"  # entry of the record of a transfer that draws new units
+TURNED = "turned"  # entry of the record of a pruned residual stream
 COPIED = (
     "tokenizer*",
     "vocab*",
@@ -78,10 +79,11 @@ def _first_line(error: Exception) -> str:
 
 def _card(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
     """Return a model card that says where the weights come from."""
-    plan = record.get("plan", {}) or record.get(GENERATED, {})
+    plan = record.get("plan", {}) or record.get(GENERATED, {}) or record.get(TURNED, {})
     sizes, targets = plan.get("sizes", {}), plan.get("targets", {})
     changed = [f"| {axis} | {sizes[axis]} | {targets[axis]} |" for axis in sizes if sizes[axis] != targets.get(axis)]
-    options, kept, replayed = _units(plan) if GENERATED not in record else _new_units(plan)
+    described = _new_units if GENERATED in record else _directions if TURNED in record else _units
+    options, kept, replayed = described(plan)
     if record.get("refitted"):
         kept += " What reads them was refitted by least squares on calibration text."
     rows = "\n".join(("| axis | source | here |", "|---|---|---|", *changed))
@@ -114,3 +116,13 @@ def _new_units(plan: Mapping[str, Any]) -> tuple[str, str, str]:
     )
     replayed = "There is no plan of units: seed and options, in `rctheory_transfer.json`, draw the same ones again."
     return f"smoothing {plan['smoothing']}, {rank}, {residual}", kept, replayed
+
+
+def _directions(plan: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return what a card says of a stream that was turned and cut."""
+    kept = (
+        f"The residual stream was turned to the principal directions of a calibration text, which hold "
+        f"{plan['captured']:.1%} of its mean square, and what reads and writes it was refitted by least squares. The "
+        "function has changed, and no unit of the source's stream can be found again."
+    )
+    return f"ridge {plan['ridge']:g}", kept, "The head is a matrix of its own, also where the source tied it."

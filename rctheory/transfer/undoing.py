@@ -15,7 +15,7 @@ from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.checkpoints.json_files import read_json
 from rctheory.errors import CheckpointError, ShapeError
 from rctheory.transfer.apply import RECORD, Written, write_folder
-from rctheory.transfer.companions import GENERATED
+from rctheory.transfer.companions import GENERATED, TURNED
 from rctheory.transfer.operator import Operator
 from rctheory.transfer.transfer_plan import plan_from
 
@@ -45,6 +45,9 @@ def undo_transfer(
     values = read_json(path)
     if GENERATED in values:
         found = f"{checkpoint.source}, whose units were drawn from a fitted law"
+        raise ShapeError(found, "an exact transfer", "keep the source")
+    if TURNED in values:
+        found = f"{checkpoint.source}, whose residual stream was turned and cut"
         raise ShapeError(found, "an exact transfer", "keep the source")
     plan, config = plan_from(values.get("plan"), str(path)), values.get("source_config")
     if not isinstance(config, dict) or dict(plan.targets) != checkpoint.layout.sizes:

@@ -111,7 +111,7 @@ def test_products_are_those_of_the_outputs_that_are_asked_for(
     monkeypatch.setattr(compensation, "BLOCK", 5)  # 13 columns: two blocks and a rest
     draw = torch.Generator().manual_seed(2)
     prior = torch.randn(13, 4, generator=draw, dtype=torch.float64)
-    fit = compensation._Fit(prior, Reader("w", 1), correction)
+    fit = compensation.Fit(prior, Reader("w", 1), correction)
     xs, zs = [], []
     for windows in (2, 3):
         hidden, outputs, stream = (torch.randn(windows, 6, k, generator=draw, dtype=torch.float64) for k in (13, 4, 4))

@@ -1,6 +1,7 @@
 """`rctheory predict` and `rctheory prune` as the shell sees them, on a small Llama that reads characters."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,29 @@ def test_pruning_writes_a_model_that_transformers_loads(
     assert "refitted on text; expected a plan from which every weight follows" in err
 
 
+def test_a_pruned_stream_loads_and_cannot_be_undone(model: Path, text: Path, tmp_path: Path, shell: Callable) -> None:
+    from transformers import AutoModelForCausalLM
+
+    source = json.loads((model / "config.json").read_text())
+    m = 3 * source["hidden_size"] // 4
+    target = tmp_path / "small"
+    options = ("--set", f"residual={m}", "--text", text, "--generated", "0", "--window", "32")
+    code, out, err = shell("prune", model, target, *options, "--verify", text)
+    assert (code, err) == (0, "")
+    assert "principal directions of the residual stream" in out
+    before, after = map(float, re.findall(r"loss ([\d.]+) before, ([\d.]+) after", out)[0])
+    assert abs(after - before) < 0.2  # of 5.0 nats
+    loaded, report = AutoModelForCausalLM.from_pretrained(target, output_loading_info=True)
+    assert not any(report.values()), report
+    assert (loaded.config.hidden_size, loaded.config.tie_word_embeddings) == (m, False)
+    assert loaded.config.rms_norm_eps == pytest.approx(source.get("rms_norm_eps", 1e-6) * 4 / 3)
+    assert loaded.lm_head.weight.data_ptr() != loaded.model.embed_tokens.weight.data_ptr()
+    assert "principal directions of a calibration text" in (target / "README.md").read_text()
+    code, _, err = shell("transfer", target, tmp_path / "back", "--undo")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "turned and cut" in err
+
+
 @pytest.mark.usefixtures("ended_half_way")
 def test_pruning_that_is_ended_half_way_leaves_nothing(
     model: Path, text: Path, tmp_path: Path, shell: Callable
@@ -153,7 +177,8 @@ REFUSED = [
         "budget -1.0; expected a number above",
     ),
     (("prune", "MODEL", "OUT", "--set", "ffn=99", "--text", "TEXT"), "99 units of axis layers.0.ffn"),
-    (("prune", "MODEL", "OUT", "--set", "residual=16", "--text", "TEXT"), "axis residual of llama, which"),
+    (("prune", "MODEL", "OUT", "--set", "residual=1000", "--text", "TEXT"), "units of axis residual, which has"),
+    (("prune", "MODEL", "OUT", "--set", "residual=16", "--set", "ffn=9", "--text", "TEXT"), "residual and ffn at once"),
     (("prune", "MODEL", "OUT", "--set", "ffn=9", "--generated", "0"), "no text; expected at least one file"),
     (("prune", "MODEL", "OUT", "--set", "ffn=9", "--text", "TEXT", "--select", "best"), "selection 'best'; expected"),
     (("prune", "MODEL", "MODEL", "--set", "ffn=9", "--text", "TEXT"), "exists"),
