@@ -9,8 +9,8 @@ model and all tokens alike. Then, part by part (a norm, its readers, their write
     writers  Q'W, refitted to what is missing, Q'x - z, as in `calibration.compensation`.
 
 A tied head is untied: it reads through the map of the last norm, which the embedding does not have.
-Source: own; the invariance is that of SliceGPT (arXiv 2401.15024), which keeps other directions in each layer and so
-needs a model class of its own. With one Q the result is a model of the source's class.
+Source: claim `narrowing.rotation`; the invariance is that of SliceGPT (arXiv 2401.15024), which keeps other directions
+in each layer and so needs a model class of its own. With one Q the result is a model of the source's class.
 """
 
 from collections.abc import Callable, Collection, Sequence

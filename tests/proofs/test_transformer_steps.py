@@ -21,6 +21,7 @@ CLAIMS = (
     "widening.swiglu",
     "widening.tied-head",
     "widening.optimizer-state",
+    "narrowing.rotation",
     "layout.neox",
     "layout.gpt2",
     "layout.gguf-rope",
