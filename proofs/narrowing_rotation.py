@@ -2,8 +2,8 @@
 
 A rotation is written as a product of rotations of two coordinates; any two are the first two after a relabelling. With
 the gain in the matrices that read, the turned model is the same function, and no other linear map but a multiple of a
-rotation or reflection leaves the norm free. Coordinates that stay zero are cut as `widening.zero-padding` appends them.
-Of all orthonormal frames the leading principal directions hold the largest mean square.
+rotation or reflection leaves the norm free. Coordinates that stay zero are cut, with two factors that leave
+epsilon as it is. Of all orthonormal frames the leading principal directions hold the largest mean square.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ PLANTS = {
     "gain_kept": "the gain stays in the norm",
     "read_unturned": "the matrices that read are not turned",
     "write_unturned": "the matrices that write are not turned",
-    "epsilon_kept": "epsilon is not scaled when coordinates are cut",
+    "write_unscaled": "what writes the cut stream is not multiplied by (m / D)^(1/2)",
     "scale_forgotten": "reads of the cut stream are not multiplied by (D / m)^(1/2)",
     "trailing": "a direction that is left out has a larger moment than one that is kept",
 }
@@ -142,26 +142,22 @@ def _nothing_else(chain: Chain) -> None:
 
 
 def _cut(chain: Chain) -> None:
-    stream, small, small_eps = array("z"), Symbol("r"), Symbol("epsilon_m")
+    stream, small, root = array("z"), starred("z"), Symbol("r^*")
     whole = KEPT + CUT
     chain.define("Now let the last e of m + e turned coordinates stay zero,", array("o")[p], Integer(0))
     squares = total(stream[i] ** 2, (i, KEPT)) + total(array("o")[p] ** 2, (p, CUT))
     chain.define("and R be the root before the cut: that is,", EPS, ROOT**2 - squares / whole)
-    scaled = EPS if chain.planted == "epsilon_kept" else whole / KEPT * EPS
-    chain.define("Scale epsilon with the mean square.", small_eps, scaled)
-    chain.step(
-        "The mean square of the m coordinates is larger by one factor for every stream,",
-        total(stream[i] ** 2, (i, KEPT)) / KEPT + small_eps,
-        whole / KEPT * ROOT**2,
-    )
-    chain.define("and the norm divides by its root,", small, sqrt(whole / KEPT) * ROOT)
+    scale = Integer(1) if chain.planted == "write_unscaled" else sqrt(KEPT / whole)
+    chain.define("Scale what writes the others.", small[i], scale * stream[i])
+    chain.define("The norm of m coordinates divides by the root of", root, total(small[i] ** 2, (i, KEPT)) / KEPT + EPS)
+    chain.step("which is what it was before the cut, for every stream,", root, ROOT**2)
     factor = Integer(1) if chain.planted == "scale_forgotten" else sqrt(whole / KEPT)
-    chain.define("so that reads take that factor.", starred("V")[u, i], factor * array("V")[u, i])
+    chain.define("so that reads take back the scale.", starred("V")[u, i], factor * array("V")[u, i])
+    rest = total(array("V_o")[u, p] * array("o")[p] / ROOT, (p, CUT))
     chain.step(
         "The cut model reads what the turned one reads: nothing is lost.",
-        total(starred("V")[u, i] * stream[i] / small, (i, KEPT)),
-        total(array("V")[u, i] * stream[i] / ROOT, (i, KEPT))
-        + total(array("V_o")[u, p] * array("o")[p] / ROOT, (p, CUT)),
+        total(starred("V")[u, i] * small[i] / ROOT, (i, KEPT)),
+        total(array("V")[u, i] * stream[i] / ROOT, (i, KEPT)) + rest,
     )
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from rctheory import __version__
 from rctheory.architectures.registry import layout_of
 from rctheory.architectures.storage import Naming
-from rctheory.calibration.stream import ShrunkStream, parts_of, shrink_stream
+from rctheory.calibration.stream import ShrunkStream, shrink_stream
+from rctheory.calibration.stream_parts import parts_of
 from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.errors import UsageError
 from rctheory.transfer.apply import Written, require_config, write_folder
@@ -18,16 +19,13 @@ from rctheory.transfer.companions import TURNED
 from rctheory.transfer.layers import LayeredModel
 from rctheory.transfer.models import require_transformers
 
-STREAM, EPSILON = "residual", "rms_norm_eps"
-DEFAULT_EPSILON = 1e-6  # of the configurations of transformers that have this entry
+STREAM = "residual"
 
 Report = Callable[[int, int], None]
 
 
 def narrowed_config(checkpoint: Checkpoint, targets: Mapping[str, int]) -> dict[str, Any]:
     """Return the configuration of a model with a smaller stream and a head of its own.
-
-    What a norm adds to the mean square of m coordinates follows the mean square: n / m of what it adds to that of n.
 
     Raises:
         UsageError: other axes change too, the stream does not shrink, or it is not free to turn.
@@ -43,7 +41,7 @@ def narrowed_config(checkpoint: Checkpoint, targets: Mapping[str, int]) -> dict[
         raise UsageError(f"{m} units of axis residual, which has {n}", "fewer", "grow with rctheory transfer")
     config = layout.widths.write(require_config(checkpoint), targets) | {"tie_word_embeddings": False}
     parts_of(layout_of(config))
-    return config | {EPSILON: config.get(EPSILON, DEFAULT_EPSILON) * n / m}
+    return config
 
 
 def empty_model(config: Mapping[str, Any]) -> LayeredModel:

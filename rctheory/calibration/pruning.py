@@ -87,8 +87,8 @@ def prune(
 ) -> Pruned:
     """Shrink axes of a model that one matrix reads, or its residual stream, and write the result as a folder.
 
-    Complete or not at all. Of the residual stream principal directions are kept (`calibration.stream`): `how.select`
-    and `how.influence` are not asked.
+    Complete or not at all. Of the residual stream principal directions are kept (`calibration.stream`), and
+    `how.influence` is not asked.
 
     Args:
         checkpoint: the source, open.
@@ -100,13 +100,16 @@ def prune(
         report_progress: takes the stage (text written by the model, gradients, layers), steps done and all steps.
 
     Raises:
-        RcError: no such axis, an illegal or a larger width, no text, a model without a language head, no transformers,
-            or a target that exists.
+        RcError: no such axis or selection, an illegal or a larger width, no text, a model without a language head, no
+            transformers, or a target that exists.
     """
     how = how or Calibration()
     select, layout = selection(how.select), checkpoint.layout
     targets = layout.widths.resize(layout.sizes, {layout.singular(axis): m for axis, m in changes.items()})
     turned = targets.get(STREAM) != layout.sizes.get(STREAM)
+    if turned and how.select != Calibration.select:
+        found = f"selection {how.select!r}, which chooses units, of the residual stream"
+        raise UsageError(found, "principal directions, the only choice", "leave it out")
     config = narrowed_config(checkpoint, targets) if turned else {}
     widths = {} if turned else _widths(layout, targets)
     words = read_texts(texts) if texts or not how.generated else []

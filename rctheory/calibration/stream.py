@@ -3,49 +3,35 @@
 A norm that divides by the root mean square of the stream does not see a rotation of it. With its gain folded into the
 matrices that read it, x and Q'x are the same model: the coordinates of the stream are a choice, and those that hold
 most of it are the best sample of m. Q holds the m leading principal directions of the normed stream, all norms of the
-model and all tokens alike. Then, part by part (a norm, its readers, their writer), with z the smaller stream:
+model and all tokens alike. The smaller stream z stands for (m / n)^(1/2) Q'x, whose mean square over m coordinates is
+that of x over n as far as Q holds it: what norms add to it stays. Then, part by part (a norm, its readers, their
+writer):
 
     readers  W C,  C = argmin E |x / |x| g - C z / |z||^2      one map (n, m) for all readers of a norm with gain g
-    writers  Q'W, refitted to what is missing, Q'x - z, as in `calibration.compensation`.
+    writers  (m / n)^(1/2) Q'W, refitted to what is missing of z, as in `calibration.compensation`.
 
 A tied head is untied: it reads through the map of the last norm, which the embedding does not have.
 Source: claim `narrowing.rotation`; the invariance is that of SliceGPT (arXiv 2401.15024), which keeps other directions
 in each layer and so needs a model class of its own. With one Q the result is a model of the source's class.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rctheory.architectures.axes import Role
-from rctheory.architectures.layout import Layout, TensorLayout
-from rctheory.architectures.norms import NormKind
 from rctheory.architectures.readers import Reader
 from rctheory.architectures.storage import Naming
 from rctheory.calibration.compensation import CORRECTION, RIDGE, Fit
-from rctheory.errors import NumericsError, UsageError
+from rctheory.calibration.stream_parts import Part, ends, parts_of
+from rctheory.errors import NumericsError
 from rctheory.transfer.layers import Chunk, LayeredModel, advance, watching
 
 TINY = 1e-12
 
 Report = Callable[[int, int], None]
-_Found = tuple[int | None, str, list[str], list[str]]  # layer, gain, readers, writers
-
-
-@dataclass(frozen=True)
-class Part:
-    """A norm of the stream with what follows it: `gain`, its `readers`, and the `writer` back into the stream.
-
-    Behind the last norm stands no writer; its layer is None.
-    """
-
-    layer: int | None
-    gain: str
-    readers: tuple[str, ...]
-    writer: str | None
 
 
 @dataclass(frozen=True)
@@ -55,54 +41,12 @@ class ShrunkStream:
     Args:
         basis: Q, (n, m), orthonormal columns.
         captured: share of the mean square of the normed stream that its directions hold.
-        error: mean square of what is missed of Q'x at the end relative to Q'x, tokens alike.
+        error: mean square of what is missed of (m / n)^(1/2) Q'x at the end, relative to it, tokens alike.
     """
 
     basis: Tensor
     captured: float
     error: float
-
-
-def parts_of(layout: Layout) -> list[Part]:
-    """Return the parts of a model whose stream can be turned, in the order of the forward pass.
-
-    Raises:
-        UsageError: norms that see a rotation, embeddings that the software rescales, or parts that are not norm,
-            readers, writer, one after the other.
-    """
-    norms = [norm for norm in layout.norms if norm.gain in layout.tensors and _ends(layout.tensors[norm.gain], 0)]
-    if not norms or layout.rooted or any(norm.kind is not NormKind.RMS for norm in norms):
-        found = f"the residual stream of {layout.architecture}, which its norms do not leave free to turn"
-        raise UsageError(found, "norms by the root mean square alone, as in Llama", "use rctheory transfer")
-    gains = {norm.gain for norm in norms}
-    parts = [part for layer in (*range(layout.layers), None) for part in _parts_in(layout, layer, gains)]
-    uses = [name for _, _, readers, writers in parts for name in (*readers, *writers)]
-    plain = all(readers and len(writers) == (layer is not None) for layer, _, readers, writers in parts)
-    if not plain or any(len(layout.place(name, Naming.TRANSFORMERS).pieces) != 1 for name in uses):
-        found = f"the residual stream of {layout.architecture}, which is not read and written in turn"
-        raise UsageError(found, "in every part a norm, matrices that read and one that writes", "use rctheory transfer")
-    return [Part(layer, gain, tuple(readers), next(iter(writers), None)) for layer, gain, readers, writers in parts]
-
-
-def _parts_in(layout: Layout, layer: int | None, gains: Collection[str]) -> list[_Found]:
-    """Return by norm, in the order of the declaration, what reads and writes the stream in a layer."""
-    parts: list[_Found] = []
-    for name, tensor in layout.tensors.items():
-        if tensor.layer != layer:
-            continue
-        if name in gains:
-            parts.append((layer, name, [], []))
-        elif parts and len(tensor.nests) > 1:
-            if _ends(tensor, tensor.reads):
-                parts[-1][2].append(name)
-            elif _ends(tensor, 1 - tensor.reads):
-                parts[-1][3].append(name)
-    return parts
-
-
-def _ends(tensor: TensorLayout, dimension: int) -> bool:
-    """Return whether a dimension of a tensor is the stream."""
-    return tensor.nests[dimension][-1].axis.role is Role.RESIDUAL
 
 
 @torch.no_grad()
@@ -153,14 +97,14 @@ def shrink_stream(
     Cost: for each layer and token under two passes through both models, and m n operations for each norm.
 
     Raises:
-        UsageError: see `parts_of`.
+        UsageError: see `stream_parts.parts_of`.
         NumericsError: a stream that is not finite.
     """
     parts = parts_of(smaller.layout)
     m = smaller.layout.axes["residual"].size
     basis, captured = principal_directions(model, parts, windows, m)
     basis = basis.to(windows.device)
-    _turn(model, smaller, parts, basis)
+    _turn(model, smaller, parts, _writing(basis))
     follow = _Following(model, smaller, basis, captured, strength, correction)
     ours, theirs = model.start(windows), smaller.start(windows)
     for number in range(model.layout.layers):
@@ -176,7 +120,13 @@ def shrink_stream(
     return ShrunkStream(basis, captured, follow.missed(mine, other))
 
 
-def _turn(model: LayeredModel, smaller: LayeredModel, parts: Sequence[Part], basis: Tensor) -> None:
+def _writing(basis: Tensor) -> Tensor:
+    """Return (m / n)^(1/2) Q, from the stream to the smaller one."""
+    n, m = basis.shape
+    return basis * (m / n) ** 0.5
+
+
+def _turn(model: LayeredModel, smaller: LayeredModel, parts: Sequence[Part], writing: Tensor) -> None:
     """Copy what the stream does not touch, turn what writes it, and set its gains to one: readers take them over."""
     gains = {part.gain: norm.offset for part in parts for norm in model.layout.norms if norm.gain == part.gain}
     fitted = {name for part in parts for name in part.readers}
@@ -189,8 +139,8 @@ def _turn(model: LayeredModel, smaller: LayeredModel, parts: Sequence[Part], bas
         if name in gains:
             after.fill_(1 - gains[name])
             continue
-        streams = [d for d in range(len(tensor.nests)) if _ends(tensor, d)]
-        turned = before if not streams else torch.tensordot(before, basis.to(before), ([streams[0]], [0]))
+        streams = [d for d in range(len(tensor.nests)) if ends(tensor, d)]
+        turned = before if not streams else torch.tensordot(before, writing.to(before), ([streams[0]], [0]))
         after.copy_(turned.movedim(-1, streams[0]) if streams else turned)
 
 
@@ -207,8 +157,8 @@ class _Following:
         correction: float,
     ) -> None:
         """Keep both."""
-        self._model, self._smaller, self._basis = model, smaller, basis
-        self._scale = (captured * basis.shape[0] / basis.shape[1]) ** 0.5  # norms of the smaller stream are larger
+        self._model, self._smaller, self._basis, self._writing = model, smaller, basis, _writing(basis)
+        self._scale = (captured * basis.shape[0] / basis.shape[1]) ** 0.5  # coordinates of z / |z| are smaller
         self._strength, self._correction = strength, correction
 
     def read(self, part: Part, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> None:
@@ -241,22 +191,22 @@ class _Following:
         writer, number = str(part.writer), int(part.layer or 0)
         module, own = self._model.module_of(writer), self._smaller.module_of(writer)
         weight = self._smaller.weight(writer)
-        basis, bias = self._basis.to(weight), own.bias if getattr(own, "bias", None) is not None else 0
+        writing, bias = self._writing.to(weight), own.bias if getattr(own, "bias", None) is not None else 0
         fit = Fit(weight.clone(), Reader(writer, 1), self._correction)
         after, hidden = [], []
         for chunk, shrunk, stream, small in zip(ours, theirs, mine, other, strict=True):
             after.append(stream + module(self._model.run_until(number, chunk, module)))
             hidden.append(self._smaller.run_until(number, shrunk, own))
-            wanted = after[-1] @ basis
+            wanted = after[-1] @ writing
             fit.add(hidden[-1], wanted - small - bias, wanted)
         weight.copy_(fit.whole(self._strength))
         return after, [small + own(h) for small, h in zip(other, hidden, strict=True)]
 
     def missed(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-        """Return the mean square of Q'x - z relative to that of Q'x, tokens alike."""
+        """Return the mean square of (m / n)^(1/2) Q'x - z relative to that of the first, tokens alike."""
         found = []
         for mine, other in zip(ours, theirs, strict=True):
-            wanted = mine @ self._basis.to(mine)
+            wanted = mine @ self._writing.to(mine)
             found.append((wanted - other).square().sum(dim=-1) / (wanted.square().sum(dim=-1) + TINY))
         return float(torch.cat(found).mean())
 

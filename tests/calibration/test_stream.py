@@ -10,8 +10,9 @@ from torch import Tensor
 
 from rctheory.architectures.registry import layout_of
 from rctheory.calibration import stream
-from rctheory.calibration.narrowing import EPSILON, empty_model
-from rctheory.calibration.stream import ShrunkStream, parts_of, principal_directions, shrink_stream
+from rctheory.calibration.narrowing import empty_model
+from rctheory.calibration.stream import ShrunkStream, principal_directions, shrink_stream
+from rctheory.calibration.stream_parts import parts_of
 from rctheory.contracts.huggingface import KeepFloat64
 from rctheory.errors import NumericsError, UsageError
 from rctheory.transfer.layers import LayeredModel
@@ -23,13 +24,12 @@ NAMES = ["llama", "llama 3.1 tied", "mistral", "qwen2", "qwen3"]
 KEPT = 8
 
 
-def confined(name: str, folder: Path, dimensions: int) -> LayeredModel:
-    """Return a tiny model whose stream never leaves a subspace: all that writes it is projected there."""
+def confined_folder(name: str, folder: Path, dimensions: int, **changes: Any) -> Path:
+    """Store a tiny model whose stream never leaves a subspace: all that writes it is projected there."""
     state, text, _ = stored_model(name)
-    config = json.loads(text)
-    layout = layout_of(config).found_in(state)
+    config = json.loads(text) | changes
     draw = torch.Generator().manual_seed(3)
-    n = layout.axes["residual"].size
+    n = layout_of(config).axes["residual"].size
     base, _ = torch.linalg.qr(torch.randn(n, dimensions, generator=draw, dtype=torch.float64))
     projector = base @ base.T
     state = {key: tensor.clone() for key, tensor in state.items()}
@@ -38,7 +38,14 @@ def confined(name: str, folder: Path, dimensions: int) -> LayeredModel:
             state[key] = (state[key].double() @ projector).to(state[key])
         elif key.endswith(("o_proj.weight", "down_proj.weight", "o_proj.bias", "down_proj.bias")):
             state[key] = (projector @ state[key].double()).to(state[key])
-    return LayeredModel(load(name, save_state(folder, config, state)), layout)
+    return save_state(folder, config, state)
+
+
+def confined(name: str, folder: Path, dimensions: int) -> LayeredModel:
+    """Return such a model, layer by layer, in float64."""
+    stored = confined_folder(name, folder, dimensions)
+    state, text, _ = stored_model(name)
+    return LayeredModel(load(name, stored), layout_of(json.loads(text)).found_in(state))
 
 
 def smaller_of(model: LayeredModel, name: str, m: int) -> LayeredModel:
@@ -47,7 +54,6 @@ def smaller_of(model: LayeredModel, name: str, m: int) -> LayeredModel:
     layout = model.layout
     targets = {**layout.sizes, "residual": m}
     config = layout.widths.write(config, targets) | {"tie_word_embeddings": False}
-    config[EPSILON] = config.get(EPSILON, 1e-6) * layout.sizes["residual"] / m
     made = empty_model(config)
     made.model.double()
     return made

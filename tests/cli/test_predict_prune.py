@@ -179,6 +179,10 @@ REFUSED = [
     (("prune", "MODEL", "OUT", "--set", "ffn=99", "--text", "TEXT"), "99 units of axis layers.0.ffn"),
     (("prune", "MODEL", "OUT", "--set", "residual=1000", "--text", "TEXT"), "units of axis residual, which has"),
     (("prune", "MODEL", "OUT", "--set", "residual=16", "--set", "ffn=9", "--text", "TEXT"), "residual and ffn at once"),
+    (
+        ("prune", "MODEL", "OUT", "--set", "residual=16", "--text", "TEXT", "--select", "herding"),
+        "selection 'herding', which chooses units",
+    ),
     (("prune", "MODEL", "OUT", "--set", "ffn=9", "--generated", "0"), "no text; expected at least one file"),
     (("prune", "MODEL", "OUT", "--set", "ffn=9", "--text", "TEXT", "--select", "best"), "selection 'best'; expected"),
     (("prune", "MODEL", "MODEL", "--set", "ffn=9", "--text", "TEXT"), "exists"),
