@@ -123,7 +123,7 @@ def shrink_stream(
 def _writing(basis: Tensor) -> Tensor:
     """Return (m / n)^(1/2) Q, from the stream to the smaller one."""
     n, m = basis.shape
-    return basis * (m / n) ** 0.5
+    return basis * float((m / n) ** 0.5)
 
 
 def _turn(model: LayeredModel, smaller: LayeredModel, parts: Sequence[Part], writing: Tensor) -> None:
