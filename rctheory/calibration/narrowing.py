@@ -24,8 +24,8 @@ STREAM = "residual"
 Report = Callable[[int, int], None]
 
 
-def narrowed_config(checkpoint: Checkpoint, targets: Mapping[str, int]) -> dict[str, Any]:
-    """Return the configuration of a model with a smaller stream and a head of its own.
+def narrowed_config(checkpoint: Checkpoint, targets: Mapping[str, int], *, untie: bool = False) -> dict[str, Any]:
+    """Return the configuration of a model with a smaller stream; `untie` gives a tied head weights of its own.
 
     Raises:
         UsageError: other axes change too, the stream does not shrink, or it is not free to turn.
@@ -39,7 +39,8 @@ def narrowed_config(checkpoint: Checkpoint, targets: Mapping[str, int]) -> dict[
         raise UsageError(found, "the residual stream alone", "prune one, and then the other from the result")
     if m >= n:
         raise UsageError(f"{m} units of axis residual, which has {n}", "fewer", "grow with rctheory transfer")
-    config = layout.widths.write(require_config(checkpoint), targets) | {"tie_word_embeddings": False}
+    config = layout.widths.write(require_config(checkpoint), targets)
+    config |= {"tie_word_embeddings": False} if untie else {}
     parts_of(layout_of(config))
     return config
 
@@ -84,7 +85,7 @@ def narrow(
         model, smaller, windows, strength=strength, correction=correction, report_progress=report_progress
     )
     facts: dict[str, Any] = {"sizes": checkpoint.layout.sizes, "targets": smaller.layout.sizes}
-    facts |= {"design": "principal directions, refitted", "ridge": strength, "captured": found.captured}
+    facts |= {"design": "principal directions, refitted", "ridge": strength, "captured": found.frame.captured}
     facts |= {"error": found.error, "tokens": windows.numel()}
     record = {"rctheory": __version__, "source": checkpoint.source, "source_config": checkpoint.config, TURNED: facts}
 

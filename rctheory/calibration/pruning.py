@@ -44,6 +44,7 @@ class Calibration:
         influence: tokens on which gradients of the source are measured, for the metric in which units are chosen; 0 for
             plain squares of the stream.
         seed: root of the generated text and of the labels that these gradients are of.
+        untie: give a tied head weights of its own where the residual stream shrinks.
     """
 
     select: str = "elimination"
@@ -54,6 +55,7 @@ class Calibration:
     correction: float = CORRECTION
     influence: int = 4096
     seed: int = 0
+    untie: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def prune(
     if turned and how.select != Calibration.select:
         found = f"selection {how.select!r}, which chooses units, of the residual stream"
         raise UsageError(found, "principal directions, the only choice", "leave it out")
-    config = narrowed_config(checkpoint, targets) if turned else {}
+    config = narrowed_config(checkpoint, targets, untie=how.untie) if turned else {}
     widths = {} if turned else _widths(layout, targets)
     words = read_texts(texts) if texts or not how.generated else []
     with folder_of(checkpoint) as folder:

@@ -16,7 +16,7 @@ _Found = tuple[int | None, str, list[str], list[str]]  # layer, gain, readers, w
 class Part:
     """A norm of the stream with what follows it: `gain`, its `readers`, and the `writer` back into the stream.
 
-    Behind the last norm stands no writer; its layer is None.
+    Behind the last norm stands no writer, and where the head is tied no reader; its layer is None.
     """
 
     layer: int | None
@@ -39,7 +39,10 @@ def parts_of(layout: Layout) -> list[Part]:
     gains = {norm.gain for norm in norms}
     parts = [part for layer in (*range(layout.layers), None) for part in _parts_in(layout, layer, gains)]
     uses = [name for _, _, readers, writers in parts for name in (*readers, *writers)]
-    plain = all(readers and len(writers) == (layer is not None) for layer, _, readers, writers in parts)
+    tied = {norm.gain for norm in norms if norm.feeds}
+    plain = all(
+        (readers or gain in tied) and len(writers) == (layer is not None) for layer, gain, readers, writers in parts
+    )
     if not plain or any(len(layout.place(name, Naming.TRANSFORMERS).pieces) != 1 for name in uses):
         found = f"the residual stream of {layout.architecture}, which is not read and written in turn"
         raise UsageError(found, "in every part a norm, matrices that read and one that writes", "use rctheory transfer")

@@ -34,6 +34,9 @@ def prune(
     ] = 4096,
     window: Annotated[int, typer.Option(min=2, help="Tokens that the model reads at once.")] = 256,
     seed: Annotated[int, typer.Option(help="Root of the generated text and of sampled labels.")] = 0,
+    untie: Annotated[
+        bool, typer.Option("--untie", help="Residual stream: give a tied head weights of its own; closer, and larger.")
+    ] = False,
     dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16, float64 [default: as stored].")] = None,
     verify: Annotated[
         str | None, typer.Option(metavar="TEXT", help="A text, or a file with one: run source and result on it.")
@@ -56,7 +59,7 @@ def prune(
 
     stored = read_dtype(dtype)
     require_free(target)
-    how = Calibration(select, tokens, generated, window, influence=influence, seed=seed)
+    how = Calibration(select, tokens, generated, window, influence=influence, seed=seed, untie=untie)
     with open_checkpoint(source) as checkpoint:
         if verify is not None:
             require_text(checkpoint, read_text(verify))
@@ -73,7 +76,7 @@ def prune(
             )
         chosen = f"units chosen by {select}, their readers refitted"
         if found.stream is not None:
-            kept = f"{found.stream.captured:.1%} of its mean square"
+            kept = f"{found.stream.frame.captured:.1%} of its mean square"
             chosen = f"principal directions of the residual stream, {kept}; readers, writers and head refitted"
         typer.echo(f"calibrated on {found.tokens} tokens; {chosen}")
         say_written(found.written)

@@ -86,13 +86,13 @@ class LayeredModel:
         return self._find(self.layout.place(tensor, Naming.TRANSFORMERS).names[0].rpartition(".")[0])
 
     def weight(self, tensor: str) -> Tensor:
-        """Return a declared matrix that is stored whole, inputs first: (inputs, outputs), a view."""
+        """Return a declared matrix that is stored whole, inputs first: (inputs, outputs), a view; or a vector."""
         place, layout = self.layout.place(tensor, Naming.TRANSFORMERS), self.layout.tensors[tensor]
         weight: Tensor = self.model.get_parameter(place.names[0]).detach()
         if len(place.pieces) != 1 or tuple(weight.shape) != layout.shape:
             found = f"tensor {tensor} of {self.layout.architecture}, which is a part of a stored one"
             raise ShapeError(found, "a matrix of its own", "calibrate an axis that such a matrix reads")
-        return weight if layout.reads == 0 else weight.T
+        return weight if layout.reads == 0 or weight.ndim == 1 else weight.T
 
     def _first(self, windows: Tensor) -> Chunk:
         """Run the model up to its first layer."""

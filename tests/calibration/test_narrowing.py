@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rctheory.calibration import stream
 from rctheory.calibration.narrowing import narrow, narrowed_config
+from rctheory.calibration.stream_frame import Frame
 from rctheory.checkpoints.sources import open_checkpoint
 from rctheory.errors import UsageError
 from rctheory.transfer.apply import RECORD
@@ -23,7 +23,7 @@ LARGE_EPSILON = 0.5  # so that a wrong one is seen
 def gap(source: Path, target: Path) -> float:
     """Narrow a stored model to `KEPT` coordinates; return the largest change of its logits, both loaded from files."""
     with open_checkpoint(str(source)) as checkpoint:
-        config = narrowed_config(checkpoint, checkpoint.layout.sizes | {"residual": KEPT})
+        config = narrowed_config(checkpoint, checkpoint.layout.sizes | {"residual": KEPT}, untie=True)
         model = LayeredModel(load_model(source), checkpoint.layout)
         narrow(checkpoint, model, WINDOWS, config, target, strength=1e-6, correction=0.5)
     with torch.no_grad():
@@ -48,7 +48,7 @@ def test_a_stored_model_in_a_subspace_loses_nothing(name: str, tmp_path: Path) -
 def test_a_stream_that_is_turned_and_not_scaled_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: without (m / n)^(1/2) the norms divide by more than they did."""
     source = confined_folder("llama", tmp_path / "source", KEPT, rms_norm_eps=LARGE_EPSILON)
-    monkeypatch.setattr(stream, "_writing", lambda basis: basis)
+    monkeypatch.setattr(Frame, "writing", property(lambda frame: frame.basis))
     assert gap(source, tmp_path / "small") > 1e-2
 
 

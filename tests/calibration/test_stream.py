@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from rctheory.architectures.registry import layout_of
-from rctheory.calibration import stream
 from rctheory.calibration.narrowing import empty_model
-from rctheory.calibration.stream import ShrunkStream, principal_directions, shrink_stream
+from rctheory.calibration.stream import ShrunkStream, shrink_stream
+from rctheory.calibration.stream_frame import Frame, principal_frame
 from rctheory.calibration.stream_parts import parts_of
 from rctheory.contracts.huggingface import KeepFloat64
 from rctheory.errors import NumericsError, UsageError
@@ -48,12 +48,12 @@ def confined(name: str, folder: Path, dimensions: int) -> LayeredModel:
     return LayeredModel(load(name, stored), layout_of(json.loads(text)).found_in(state))
 
 
-def smaller_of(model: LayeredModel, name: str, m: int) -> LayeredModel:
+def smaller_of(model: LayeredModel, name: str, m: int, *, tied: bool = False) -> LayeredModel:
     """Return an empty model of m stream coordinates in float64."""
     config: dict[str, Any] = json.loads(stored_model(name)[1])
     layout = model.layout
     targets = {**layout.sizes, "residual": m}
-    config = layout.widths.write(config, targets) | {"tie_word_embeddings": False}
+    config = layout.widths.write(config, targets) | {"tie_word_embeddings": tied}
     made = empty_model(config)
     made.model.double()
     return made
@@ -65,9 +65,9 @@ def logits(model: LayeredModel) -> Tensor:
 
 
 def shrunk(
-    model: LayeredModel, name: str, *, strength: float, correction: float = 0.5
+    model: LayeredModel, name: str, *, strength: float, correction: float = 0.5, tied: bool = False
 ) -> tuple[LayeredModel, ShrunkStream]:
-    smaller = smaller_of(model, name, KEPT)
+    smaller = smaller_of(model, name, KEPT, tied=tied)
     with KeepFloat64():
         return smaller, shrink_stream(model, smaller, WINDOWS, strength=strength, correction=correction)
 
@@ -78,7 +78,7 @@ def test_a_stream_in_a_subspace_loses_nothing(name: str, tmp_path: Path) -> None
     before = {key: weight.clone() for key, weight in model.model.named_parameters()}
     smaller, found = shrunk(model, name, strength=1e-12)
     assert all(torch.equal(before[key], weight) for key, weight in model.model.named_parameters())
-    assert found.captured == pytest.approx(1, abs=1e-9)
+    assert found.frame.captured == pytest.approx(1, abs=1e-9)
     assert found.error < 1e-12
     with torch.no_grad(), KeepFloat64():
         torch.testing.assert_close(logits(smaller), logits(model), rtol=1e-5, atol=1e-5)
@@ -98,7 +98,7 @@ def test_fitting_beats_turning_alone(name: str, tmp_path: Path) -> None:
     model = layered(name, tmp_path)
     plain, _ = shrunk(model, name, strength=1e9, correction=0.0)
     fitted, found = shrunk(model, name, strength=1e-6, correction=0.5)
-    assert 0.4 < found.captured < 1
+    assert 0.4 < found.frame.captured < 1
     assert 0 < found.error < 1
     with torch.no_grad(), KeepFloat64():
         wanted = logits(model)
@@ -117,12 +117,12 @@ def test_directions_are_those_of_the_normed_stream(tmp_path: Path) -> None:
         logits(model)
         for handle in handles:
             handle.remove()
-        basis, share = principal_directions(model, parts, WINDOWS, 5)
+        frame = principal_frame(model, parts, WINDOWS, 5)
     rows = torch.cat([x.flatten(0, 1) for x in seen])
     rows = rows / rows.square().mean(dim=-1, keepdim=True).sqrt()
     _, values, vectors = torch.linalg.svd(rows, full_matrices=False)
-    torch.testing.assert_close(basis @ basis.T, vectors[:5].T @ vectors[:5], rtol=1e-7, atol=1e-7)
-    assert share == pytest.approx(float(values[:5].square().sum() / values.square().sum()), rel=1e-9)
+    torch.testing.assert_close(frame.basis @ frame.basis.T, vectors[:5].T @ vectors[:5], rtol=1e-7, atol=1e-7)
+    assert frame.captured == pytest.approx(float(values[:5].square().sum() / values.square().sum()), rel=1e-9)
 
 
 def test_parts_follow_the_forward_pass() -> None:
@@ -150,19 +150,49 @@ def test_a_stream_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     model = layered("llama", tmp_path)
     model.model.get_input_embeddings().weight[0, 0] = float("nan")
     with KeepFloat64(), pytest.raises(NumericsError, match="not finite"):
-        principal_directions(model, parts_of(model.layout), WINDOWS, 4)
+        principal_frame(model, parts_of(model.layout), WINDOWS, 4)
+
+
+def test_one_gain_for_all_keeps_a_head_tied_at_no_cost(tmp_path: Path) -> None:
+    """The gain of the last norm then commutes with the rotation; fitted or not, the tied model is exact."""
+    model = confined("llama 3.1 tied", tmp_path, KEPT)
+    with torch.no_grad():
+        model.module_of("model.norm.weight").weight.fill_(1.7)
+    for strength in (1e-12, 1e12):
+        smaller, found = shrunk(model, "llama 3.1 tied", strength=strength, correction=0.0, tied=True)
+        assert "lm_head.weight" not in dict(smaller.model.named_parameters())
+        assert found.frame.captured == pytest.approx(1, abs=1e-9)
+        with torch.no_grad(), KeepFloat64():
+            torch.testing.assert_close(logits(smaller), logits(model), rtol=1e-4, atol=1e-4)
+
+
+def test_a_tied_head_shares_its_gain_out(tmp_path: Path) -> None:
+    """Gains that differ, in a stream of full rank: with d better than without, and the gain a minimum."""
+    model = layered("llama 3.1 tied", tmp_path)
+    with torch.no_grad():
+        model.module_of("model.norm.weight").weight.copy_(torch.linspace(1.0, 3.0, 16))
+    smaller, found = shrunk(model, "llama 3.1 tied", strength=1e-9, tied=True)
+    gain = torch.linspace(1.0, 3.0, 16, dtype=torch.float64)
+    torch.testing.assert_close(found.frame.stretch, (gain / 2).sqrt())
+    weight = smaller.module_of("model.norm.weight").weight
+    with torch.no_grad(), KeepFloat64():
+        wanted = logits(model)
+
+        def missed() -> float:
+            return float((logits(smaller) - wanted).square().sum())
+
+        least = missed()
+        for k in range(KEPT):
+            for step in (-0.02, 0.02):
+                weight[k] += step
+                assert missed() > least
+                weight[k] -= step
 
 
 def test_the_scale_of_the_smaller_stream_is_in_the_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: without sqrt(captured n / m) the turned weights alone are wrong."""
+    """Planted: without (c n / m)^(1/2) the turned weights alone are wrong."""
     model = confined("llama", tmp_path, KEPT)
-    begin = stream._Following.__init__
-
-    def forget(self: stream._Following, *args: Any) -> None:
-        begin(self, *args)
-        self._scale = 1.0
-
-    monkeypatch.setattr(stream._Following, "__init__", forget)
+    monkeypatch.setattr(Frame, "reading", property(lambda frame: frame.basis.T / frame.stretch))
     smaller, _ = shrunk(model, "llama", strength=1e12, correction=0.0)
     with torch.no_grad(), KeepFloat64():
         assert float((logits(smaller) - logits(model)).abs().max()) > 1e-2
