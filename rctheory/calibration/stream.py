@@ -7,7 +7,10 @@ z = x F, read by B. Then, part by part (a norm, its readers, their writer):
 
     readers  C W,  C = argmin E |x g / |x| - z C / |z||^2      one map (m, n) for all readers of a norm with gain g
     writers  W F, refitted to what is missing of x F, as in `calibration.compensation`
-    gain     of the last norm before a tied head E F: g = argmin E |(x g / |x| - (z g / |z|) F') E'|^2, m numbers
+
+A tied head stays tied: one matrix E diag(a g) F, what the head reads behind the last norm, whose gain is g. As
+embedding it is off by a g; what reads and writes the stream behind it is fitted to make up for that. The smaller last
+norm has one gain for all coordinates, c^(1/2) n / (m a).
 
 Source: claim `narrowing.rotation`; the invariance is that of SliceGPT (arXiv 2401.15024), which keeps other directions
 in each layer and so needs a model class of its own. With one Q the result is a model of the source's class.
@@ -70,9 +73,8 @@ def shrink_stream(
         NumericsError: a stream that is not finite.
     """
     parts = parts_of(smaller.layout)
-    m, tied = smaller.layout.axes["residual"].size, not parts[-1].readers
-    frame = principal_frame(model, parts, windows, m, tied=tied)
-    _turn(model, smaller, parts, frame.writing)
+    frame = principal_frame(model, parts, windows, smaller.layout.axes["residual"].size)
+    _turn(model, smaller, parts, frame)
     follow = _Following(model, smaller, frame, strength, correction)
     ours, theirs = model.start(windows), smaller.start(windows)
     for number in range(model.layout.layers):
@@ -84,26 +86,36 @@ def shrink_stream(
         advance(theirs, other)
         report_progress(number + 1, model.layout.layers)
     mine, other = [chunk.stream for chunk in ours], [chunk.stream for chunk in theirs]
-    follow.read(parts[-1], mine, other)
+    if parts[-1].readers:
+        follow.read(parts[-1], mine, other)
     return ShrunkStream(frame, follow.missed(mine, other))
 
 
-def _turn(model: LayeredModel, smaller: LayeredModel, parts: Sequence[Part], writing: Tensor) -> None:
+def _turn(model: LayeredModel, smaller: LayeredModel, parts: Sequence[Part], frame: Frame) -> None:
     """Copy what the stream does not touch, turn what writes it, and set its gains to one: readers take them over."""
-    gains = {part.gain: norm.offset for part in parts for norm in model.layout.norms if norm.gain == part.gain}
+    gains = dict.fromkeys((part.gain for part in parts), 1.0)
     fitted = {name for part in parts for name in part.readers}
     for name, tensor in smaller.layout.tensors.items():
-        if name in fitted:
+        if name in fitted or name in gains:
             continue
-        place = model.layout.place(name, Naming.TRANSFORMERS).names[0]
-        before = model.model.get_parameter(place)
+        before = model.model.get_parameter(model.layout.place(name, Naming.TRANSFORMERS).names[0])
         after = smaller.model.get_parameter(smaller.layout.place(name, Naming.TRANSFORMERS).names[0])
-        if name in gains:
-            after.fill_(1 - gains[name])
-            continue
+        if name == parts[-1].tied:
+            gain, share = _shared_gain(before, gain_of(model, parts[-1]))
+            before, gains[parts[-1].gain] = before * gain, frame.shrinkage / share
         streams = [d for d in range(len(tensor.nests)) if ends(tensor, d)]
-        turned = before if not streams else torch.tensordot(before, writing.to(before), ([streams[0]], [0]))
+        turned = before if not streams else torch.tensordot(before, frame.writing.to(before), ([streams[0]], [0]))
         after.copy_(turned.movedim(-1, streams[0]) if streams else turned)
+    for norm in smaller.layout.norms:
+        if norm.gain in gains:
+            smaller.weight(norm.gain).fill_(gains[norm.gain] - norm.offset)
+
+
+def _shared_gain(embedding: Tensor, gain: Tensor) -> tuple[Tensor, float]:
+    """Return a g, (n,), and the number a with which an embedding (vocabulary, n) keeps its mean square."""
+    power = embedding.square().sum(dim=0).double()
+    share = float((power.sum() / (power * gain.square()).sum()).sqrt())
+    return (share * gain).to(embedding), share
 
 
 class _Following:
@@ -126,25 +138,11 @@ class _Following:
             gram += z.T @ z
             cross += z.T @ x
         prior = self._frame.reading * gain_of(self._model, part)
-        if not part.readers:
-            self._set_gain(part, gram, cross, prior)
-            return
         ridge = self._strength * gram.diagonal()
         back = torch.linalg.solve(gram + ridge.diag(), cross + ridge[:, None] * prior)  # (m, n)
         for reader in part.readers:
             after = self._smaller.weight(reader)
             after.copy_(back.to(after) @ self._read_by(reader))
-
-    def _set_gain(self, part: Part, gram: Tensor, cross: Tensor, prior: Tensor) -> None:
-        """Fit the gain in front of a tied head; its weights E F are set."""
-        head = self._model.model.get_output_embeddings().weight.detach()
-        kernel = (head.T @ head).double() @ self._frame.writing  # E'E F, (n, m)
-        wanted = (cross * kernel.T).sum(dim=1)
-        normal = gram * (self._frame.writing.T @ kernel)
-        ridge = self._strength * normal.diagonal()
-        start = (prior * kernel.T).sum(dim=1) / (self._frame.writing * kernel).sum(dim=0)
-        fitted = torch.linalg.solve(normal + ridge.diag(), wanted + ridge * start)
-        self._smaller.weight(part.gain).add_((fitted - 1).to(head))  # what is stored stands for a gain of one
 
     def write(
         self,

@@ -16,13 +16,15 @@ _Found = tuple[int | None, str, list[str], list[str]]  # layer, gain, readers, w
 class Part:
     """A norm of the stream with what follows it: `gain`, its `readers`, and the `writer` back into the stream.
 
-    Behind the last norm stands no writer, and where the head is tied no reader; its layer is None.
+    Behind the last norm stands no writer; its layer is None. Where the head is tied no matrix of its own reads there,
+    but `tied`, the embedding.
     """
 
     layer: int | None
     gain: str
     readers: tuple[str, ...]
     writer: str | None
+    tied: str = ""
 
 
 def parts_of(layout: Layout) -> list[Part]:
@@ -39,14 +41,17 @@ def parts_of(layout: Layout) -> list[Part]:
     gains = {norm.gain for norm in norms}
     parts = [part for layer in (*range(layout.layers), None) for part in _parts_in(layout, layer, gains)]
     uses = [name for _, _, readers, writers in parts for name in (*readers, *writers)]
-    tied = {norm.gain for norm in norms if norm.feeds}
+    tied = {norm.gain: norm.feeds for norm in norms}
     plain = all(
-        (readers or gain in tied) and len(writers) == (layer is not None) for layer, gain, readers, writers in parts
+        (readers or tied[gain]) and len(writers) == (layer is not None) for layer, gain, readers, writers in parts
     )
     if not plain or any(len(layout.place(name, Naming.TRANSFORMERS).pieces) != 1 for name in uses):
         found = f"the residual stream of {layout.architecture}, which is not read and written in turn"
         raise UsageError(found, "in every part a norm, matrices that read and one that writes", "use rctheory transfer")
-    return [Part(layer, gain, tuple(readers), next(iter(writers), None)) for layer, gain, readers, writers in parts]
+    return [
+        Part(layer, gain, tuple(readers), next(iter(writers), None), tied[gain])
+        for layer, gain, readers, writers in parts
+    ]
 
 
 def _parts_in(layout: Layout, layer: int | None, gains: Collection[str]) -> list[_Found]:
