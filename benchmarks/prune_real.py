@@ -7,8 +7,8 @@ Calibrated on two kinds of text (Python's documentation, licences) and on text t
 other text of these kinds, and on kinds that calibration never saw: the data set descriptions of scikit-learn, and any
 files that are named. Beside it, from the weights alone: random units scaled by n / m, units of largest weights, and the
 group importance of Torch-Pruning. Every model is written, and loaded by transformers without a missing weight. Prints
-a line of JSON for each model. `--keep` shrinks the feed-forward layers, `--stream` the residual stream, beside random
-coordinates scaled by n / m.
+a line of JSON for each model. `--keep` shrinks the feed-forward layers, `--stream` the residual stream, its head tied as in
+the source or untied, beside random coordinates scaled by n / m.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -39,6 +40,7 @@ from rctheory.transfer.units import AxisPlan
 LICENCES = Path("/usr/share/common-licenses")
 HELD_OUT = "GPL-3"
 WINDOW, WINDOWS = 1024, 3
+UNTIED = "directions, head untied"
 
 
 def write_texts(folder: Path) -> tuple[list[Path], dict[str, str]]:
@@ -132,7 +134,7 @@ def main() -> None:
         scores = {"magnitude": {a: weights(a) for a in axes}, "Torch-Pruning": torch_pruning_scores(model, axes)}
         del model
         jobs = [("ffn", s, name) for s in options.keep for name in ("random + scale", *scores, *options.select)]
-        jobs += [("residual", s, name) for s in options.stream for name in ("random + scale", "directions")]
+        jobs += [("residual", s, name) for s in options.stream for name in ("random + scale", "directions", UNTIED)]
         for axis, share, method in jobs:
             m = round(share * checkpoint.layout.sizes[axis])
             started, target = time.perf_counter(), folder / f"{axis}-{method}-{m}"
@@ -142,8 +144,9 @@ def main() -> None:
                 drawn = draw_transfer(checkpoint.layout, {axis: m}, design="without-replacement")
                 apply_transfer(checkpoint, drawn, target)
             else:
-                select = method if axis == "ffn" else "elimination"
-                prune(checkpoint, {axis: m}, paths, target, Calibration(select, options.tokens, options.generated))
+                how = Calibration(tokens=options.tokens, generated=options.generated, untie=method == UNTIED)
+                how = replace(how, select=method) if axis == "ffn" else how
+                prune(checkpoint, {axis: m}, paths, target, how)
             seconds = time.perf_counter() - started
             small = load_model(target)
             ratios = {name: perplexity(small, part) / before[name] for name, part in windows.items()}

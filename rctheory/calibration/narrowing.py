@@ -86,7 +86,7 @@ def narrow(
     )
     facts: dict[str, Any] = {"sizes": checkpoint.layout.sizes, "targets": smaller.layout.sizes}
     facts |= {"design": "principal directions, refitted", "ridge": strength, "captured": found.frame.captured}
-    facts |= {"error": found.error, "tokens": windows.numel()}
+    facts |= {"error": found.error, "tokens": windows.numel(), "tied": bool(parts_of(smaller.layout)[-1].tied)}
     record = {"rctheory": __version__, "source": checkpoint.source, "source_config": checkpoint.config, TURNED: facts}
 
     def make(name: str, weights: Tensor, *, stored: torch.dtype) -> Iterable[Tensor]:

@@ -77,7 +77,7 @@ def prune(
         chosen = f"units chosen by {select}, their readers refitted"
         if found.stream is not None:
             kept = f"{found.stream.frame.captured:.1%} of its mean square"
-            chosen = f"principal directions of the residual stream, {kept}; readers, writers and head refitted"
+            chosen = f"principal directions of the residual stream, {kept}; readers and writers refitted"
         typer.echo(f"calibrated on {found.tokens} tokens; {chosen}")
         say_written(found.written)
         if verify is not None:

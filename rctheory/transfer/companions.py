@@ -125,4 +125,5 @@ def _directions(plan: Mapping[str, Any]) -> tuple[str, str, str]:
         f"{plan['captured']:.1%} of its mean square, and what reads and writes it was refitted by least squares. The "
         "function has changed, and no unit of the source's stream can be found again."
     )
-    return f"ridge {plan['ridge']:g}", kept, "The head is a matrix of its own, also where the source tied it."
+    head = "The head is still the embedding, which is what the head reads." if plan["tied"] else "The head is its own."
+    return f"ridge {plan['ridge']:g}", kept, head

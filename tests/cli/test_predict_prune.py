@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -115,13 +115,28 @@ def test_pruning_writes_a_model_that_transformers_loads(
     assert "refitted on text; expected a plan from which every weight follows" in err
 
 
-def test_a_pruned_stream_loads_and_cannot_be_undone(model: Path, text: Path, tmp_path: Path, shell: Callable) -> None:
+def tie(folder: Path) -> None:
+    """Take the head from a stored model: its embedding stands for it."""
+    weights = load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+
+
+@pytest.mark.parametrize(("tied", "untie"), [(False, False), (True, False), (True, True)])
+def test_a_pruned_stream_loads_and_cannot_be_undone(
+    tied: bool, untie: bool, model: Path, text: Path, tmp_path: Path, shell: Callable
+) -> None:
     from transformers import AutoModelForCausalLM
 
+    if tied:
+        tie(model)
     source = json.loads((model / "config.json").read_text())
     m = 3 * source["hidden_size"] // 4
     target = tmp_path / "small"
     options = ("--set", f"residual={m}", "--text", text, "--generated", "0", "--window", "32")
+    options += ("--untie",) if untie else ()
     code, out, err = shell("prune", model, target, *options, "--verify", text)
     assert (code, err) == (0, "")
     assert "principal directions of the residual stream" in out
@@ -129,10 +144,13 @@ def test_a_pruned_stream_loads_and_cannot_be_undone(model: Path, text: Path, tmp
     assert abs(after - before) < 0.2  # of 5.0 nats
     loaded, report = AutoModelForCausalLM.from_pretrained(target, output_loading_info=True)
     assert not any(report.values()), report
-    assert (loaded.config.hidden_size, loaded.config.tie_word_embeddings) == (m, False)
-    assert loaded.config.rms_norm_eps == pytest.approx(source.get("rms_norm_eps", 1e-6) * 4 / 3)
-    assert loaded.lm_head.weight.data_ptr() != loaded.model.embed_tokens.weight.data_ptr()
-    assert "principal directions of a calibration text" in (target / "README.md").read_text()
+    assert (loaded.config.hidden_size, loaded.config.tie_word_embeddings) == (m, tied and not untie)
+    assert loaded.config.rms_norm_eps == source.get("rms_norm_eps", 1e-6)
+    one = loaded.lm_head.weight.data_ptr() == loaded.model.embed_tokens.weight.data_ptr()
+    assert one is (tied and not untie)
+    card = (target / "README.md").read_text()
+    assert ("The head is still the embedding" if one else "The head is its own.") in card
+    assert "principal directions of a calibration text" in card
     code, _, err = shell("transfer", target, tmp_path / "back", "--undo")
     assert (code, err.count("\n")) == (2, 1)
     assert "turned and cut" in err
