@@ -7,8 +7,8 @@ Calibrated on two kinds of text (Python's documentation, licences) and on text t
 other text of these kinds, and on kinds that calibration never saw: the data set descriptions of scikit-learn, and any
 files that are named. Beside it, from the weights alone: random units scaled by n / m, units of largest weights, and the
 group importance of Torch-Pruning. Every model is written, and loaded by transformers without a missing weight. Prints
-a line of JSON for each model. `--keep` shrinks the feed-forward layers, `--stream` the residual stream, its head tied as in
-the source or untied, beside random coordinates scaled by n / m.
+a line of JSON for each model. `--keep` shrinks the feed-forward layers, `--stream` the residual stream, its head tied
+as in the source or untied, beside random coordinates scaled by n / m.
 """
 
 import argparse
