@@ -125,6 +125,17 @@ def test_directions_are_those_of_the_normed_stream(tmp_path: Path) -> None:
     assert frame.captured == pytest.approx(float(values[:5].square().sum() / values.square().sum()), rel=1e-9)
 
 
+def test_a_frame_reads_as_much_as_it_holds() -> None:
+    """What is read of a normed stream has the share c of its mean square; F and B undo each other but for that."""
+    basis, _ = torch.linalg.qr(torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
+    frame = Frame(basis, 0.81)
+    z = torch.randn(20, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64) @ frame.writing
+    normed = z / z.square().mean(dim=-1, keepdim=True).sqrt()
+    torch.testing.assert_close((normed @ frame.reading).square().mean(dim=-1), torch.full((20,), 0.81).double())
+    torch.testing.assert_close(frame.reading @ frame.writing, 0.9 * torch.eye(4, dtype=torch.float64))
+    assert frame.shrinkage == pytest.approx(0.9 * 6 / 4)
+
+
 def test_parts_follow_the_forward_pass() -> None:
     parts = parts_of(layout_of(json.loads(stored_model("llama 3.1 tied")[1]) | {"tie_word_embeddings": False}))
     names = [(p.layer, p.gain.split(".")[-2], len(p.readers), (p.writer or "none.").split(".")[-2]) for p in parts]
