@@ -15,7 +15,7 @@ from rctheory.calibration.stream_frame import Frame, principal_frame
 from rctheory.calibration.stream_parts import parts_of
 from rctheory.contracts.huggingface import KeepFloat64
 from rctheory.errors import NumericsError, UsageError
-from rctheory.transfer.layers import LayeredModel
+from rctheory.transfer.layers import LayeredModel, watching
 from tests.architectures.models import POSITIONS, VOCABULARY, load, save_state, stored_model
 from tests.calibration.test_compensation import layered
 
@@ -104,6 +104,28 @@ def test_fitting_beats_turning_alone(name: str, tmp_path: Path) -> None:
         wanted = logits(model)
         left = [float((logits(m) - wanted).square().mean()) for m in (plain, fitted)]
     assert left[1] < 0.9 * left[0]
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
+def test_the_last_writer_leaves_nothing_that_it_could_write(name: str, tmp_path: Path) -> None:
+    """Without a ridge, and all errors before it to be made good for: what is missed is orthogonal to its inputs.
+
+    Tokens weigh by their stream, that of the source as the smaller model holds it.
+    """
+    model = layered(name, tmp_path)
+    smaller, found = shrunk(model, name, strength=1e-12, correction=1.0)
+    streams, inputs = [], []
+    for one in (model, smaller):
+        down, norm = one.module_of("model.layers.1.mlp.down_proj.weight"), one.module_of("model.norm.weight")
+        with watching(down) as hidden, watching(norm) as last, torch.no_grad(), KeepFloat64():
+            logits(one)
+        streams.append(last[0].flatten(0, 1))
+        inputs.append(hidden[0].flatten(0, 1))
+    wanted = streams[0] @ found.frame.writing
+    weighed = inputs[1] / wanted.square().mean(dim=-1, keepdim=True)
+    missed = wanted - streams[1]
+    start = missed + inputs[1] @ smaller.weight("model.layers.1.mlp.down_proj.weight")
+    assert float((weighed.T @ missed).norm()) < 1e-6 * float((weighed.T @ start).norm())
 
 
 def test_directions_are_those_of_the_normed_stream(tmp_path: Path) -> None:
