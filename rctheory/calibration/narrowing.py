@@ -32,6 +32,7 @@ def narrowed_config(checkpoint: Checkpoint, targets: Mapping[str, int], *, untie
         ShapeError: the widths are not legal.
     """
     layout = checkpoint.layout
+    parts_of(layout)
     n, m = layout.sizes[STREAM], targets[STREAM]
     others = sorted(axis for axis, size in layout.sizes.items() if axis != STREAM and targets[axis] != size)
     if others:
@@ -41,7 +42,6 @@ def narrowed_config(checkpoint: Checkpoint, targets: Mapping[str, int], *, untie
         raise UsageError(f"{m} units of axis residual, which has {n}", "fewer", "grow with rctheory transfer")
     config = layout.widths.write(require_config(checkpoint), targets)
     config |= {"tie_word_embeddings": False} if untie else {}
-    parts_of(layout_of(config))
     return config
 
 
@@ -64,6 +64,7 @@ def narrow(
     *,
     strength: float,
     correction: float,
+    seed: int = 0,
     dtype: str | None = None,
     report_progress: Report = lambda _done, _all: None,
 ) -> tuple[ShrunkStream, Written]:
@@ -77,6 +78,7 @@ def narrow(
         target: folder to be made.
         strength: of the ridges.
         correction: share of the error of earlier parts that each writer is to make good for.
+        seed: root of text that the source wrote; recorded.
         dtype: stored dtype, as for `apply_transfer`.
         report_progress: takes layers done and all layers.
     """
@@ -85,7 +87,12 @@ def narrow(
         model, smaller, windows, strength=strength, correction=correction, report_progress=report_progress
     )
     facts: dict[str, Any] = {"sizes": checkpoint.layout.sizes, "targets": smaller.layout.sizes}
-    facts |= {"design": "principal directions, refitted", "ridge": strength, "captured": found.frame.captured}
+    facts |= {
+        "design": "principal directions, refitted",
+        "ridge": strength,
+        "seed": seed,
+        "captured": found.frame.captured,
+    }
     facts |= {"error": found.error, "tokens": windows.numel(), "tied": bool(parts_of(smaller.layout)[-1].tied)}
     record = {"rctheory": __version__, "source": checkpoint.source, "source_config": checkpoint.config, TURNED: facts}
 

@@ -131,6 +131,7 @@ def prune(
             target,
             strength=how.strength,
             correction=how.correction,
+            seed=how.seed,
             dtype=dtype,
             report_progress=partial(report_progress, "layers"),
         )
