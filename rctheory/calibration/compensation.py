@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rctheory.architectures.axes import Role
 from rctheory.architectures.layout import Layout
 from rctheory.architectures.readers import Reader, reader_of
 from rctheory.calibration.elimination import refit, ridge
 from rctheory.calibration.selection import Selection
+from rctheory.calibration.stream_parts import is_stream
 from rctheory.errors import UsageError
 from rctheory.transfer.layers import Chunk, LayeredModel, advance, silenced
 
@@ -128,9 +128,7 @@ def _last_writer(layout: Layout, number: int) -> str:
     writers = [
         name
         for name, tensor in layout.tensors.items()
-        if tensor.layer == number
-        and len(tensor.nests) > 1
-        and tensor.nests[1 - tensor.reads][-1].axis.role is Role.RESIDUAL
+        if tensor.layer == number and len(tensor.nests) > 1 and is_stream(tensor, 1 - tensor.reads)
     ]
     return writers[-1]
 

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from rctheory.architectures.readers import Reader
 from rctheory.architectures.storage import Naming
-from rctheory.calibration.compensation import CORRECTION, RIDGE, Fit
-from rctheory.calibration.stream_frame import TINY, Frame, gain_of, principal_frame
-from rctheory.calibration.stream_parts import Part, ends, parts_of
+from rctheory.calibration.compensation import CORRECTION, RIDGE, TINY, Fit
+from rctheory.calibration.stream_frame import Frame, gain_of, principal_frame
+from rctheory.calibration.stream_parts import Part, is_stream, parts_of
 from rctheory.transfer.layers import Chunk, LayeredModel, advance
 
 Report = Callable[[int, int], None]
@@ -103,7 +103,7 @@ def _turn(model: LayeredModel, smaller: LayeredModel, parts: Sequence[Part], fra
         if name == parts[-1].tied:
             gain, share = _shared_gain(before, gain_of(model, parts[-1]))
             before, gains[parts[-1].gain] = before * gain, frame.shrinkage / share
-        streams = [d for d in range(len(tensor.nests)) if ends(tensor, d)]
+        streams = [d for d in range(len(tensor.nests)) if is_stream(tensor, d)]
         turned = before if not streams else torch.tensordot(before, frame.writing.to(before), ([streams[0]], [0]))
         after.copy_(turned.movedim(-1, streams[0]) if streams else turned)
     for norm in smaller.layout.norms:

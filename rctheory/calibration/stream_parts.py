@@ -34,7 +34,7 @@ def parts_of(layout: Layout) -> list[Part]:
         UsageError: norms that see a rotation, embeddings that the software rescales, or parts that are not norm,
             readers, writer, one after the other.
     """
-    norms = [norm for norm in layout.norms if norm.gain in layout.tensors and ends(layout.tensors[norm.gain], 0)]
+    norms = [norm for norm in layout.norms if norm.gain in layout.tensors and is_stream(layout.tensors[norm.gain], 0)]
     if not norms or layout.rooted or any(norm.kind is not NormKind.RMS for norm in norms):
         found = f"the residual stream of {layout.architecture}, which its norms do not leave free to turn"
         raise UsageError(found, "norms by the root mean square alone, as in Llama", "use rctheory transfer")
@@ -63,13 +63,13 @@ def _parts_in(layout: Layout, layer: int | None, gains: Collection[str]) -> list
         if name in gains:
             parts.append((layer, name, [], []))
         elif parts and len(tensor.nests) > 1:
-            if ends(tensor, tensor.reads):
+            if is_stream(tensor, tensor.reads):
                 parts[-1][2].append(name)
-            elif ends(tensor, 1 - tensor.reads):
+            elif is_stream(tensor, 1 - tensor.reads):
                 parts[-1][3].append(name)
     return parts
 
 
-def ends(tensor: TensorLayout, dimension: int) -> bool:
+def is_stream(tensor: TensorLayout, dimension: int) -> bool:
     """Return whether a dimension of a tensor is the stream."""
     return tensor.nests[dimension][-1].axis.role is Role.RESIDUAL
