@@ -106,45 +106,77 @@ def prune(
             transformers, or a target that exists.
     """
     how = how or Calibration()
-    select, layout = selection(how.select), checkpoint.layout
+    selection(how.select)
+    layout = checkpoint.layout
     targets = layout.widths.resize(layout.sizes, {layout.singular(axis): m for axis, m in changes.items()})
     turned = targets.get(STREAM) != layout.sizes.get(STREAM)
+    _require_matching(how, turned=turned)
+    config = narrowed_config(checkpoint, targets, untie=how.untie) if turned else {}
+    widths = {} if turned else _widths(layout, targets)
+    model, windows = _loaded(checkpoint, texts, how, partial(report_progress, "text written by the model"))
+    if not turned:
+        return _prune_units(checkpoint, model, windows, widths, targets, target, how, dtype, report_progress)
+    stream, written = narrow(
+        checkpoint,
+        model,
+        windows,
+        config,
+        target,
+        strength=how.strength,
+        correction=how.correction,
+        seed=how.seed,
+        dtype=dtype,
+        report_progress=partial(report_progress, "layers"),
+    )
+    return Pruned(None, {}, windows.numel(), written, stream)
+
+
+def _require_matching(how: Calibration, *, turned: bool) -> None:
+    """Raise where a choice is made that the axis does not have."""
     if turned and how.select != Calibration.select:
         found = f"selection {how.select!r}, which chooses units, of the residual stream"
         raise UsageError(found, "principal directions, the only choice", "leave it out")
-    config = narrowed_config(checkpoint, targets, untie=how.untie) if turned else {}
-    widths = {} if turned else _widths(layout, targets)
+    if how.untie and not turned:
+        raise UsageError(
+            "a head to be untied, the residual stream as it is", "a smaller residual width", "leave it out"
+        )
+
+
+def _loaded(
+    checkpoint: Checkpoint, texts: Sequence[Path], how: Calibration, report: Steps
+) -> tuple[LayeredModel, Tensor]:
+    """Return the source, layer by layer, and the calibration windows (N, T)."""
     words = read_texts(texts) if texts or not how.generated else []
     with folder_of(checkpoint) as folder:
         if not is_causal(folder):
             raise UsageError(f"{checkpoint.source} predicts no next token", "a causal model", "use rctheory transfer")
         windows = windows_of(folder, words, tokens=how.tokens, length=how.length) if words else None
         model = load_model(folder)
-    windows = _with_generated(model, windows, how, partial(report_progress, "text written by the model"))
-    layered = LayeredModel(model, layout)
-    if turned:
-        stream, written = narrow(
-            checkpoint,
-            layered,
-            windows,
-            config,
-            target,
-            strength=how.strength,
-            correction=how.correction,
-            seed=how.seed,
-            dtype=dtype,
-            report_progress=partial(report_progress, "layers"),
-        )
-        return Pruned(None, {}, windows.numel(), written, stream)
-    metrics = _metrics(layered, windows, how, partial(report_progress, "gradients"))
+    windows = _with_generated(model, windows, how, report)
+    return LayeredModel(model, checkpoint.layout), windows
+
+
+def _prune_units(
+    checkpoint: Checkpoint,
+    model: LayeredModel,
+    windows: Tensor,
+    widths: Mapping[str, int],
+    targets: Mapping[str, int],
+    target: Path,
+    how: Calibration,
+    dtype: str | None,
+    report_progress: Report,
+) -> Pruned:
+    """Choose units of the axes that shrink, refit what reads them, and write the folder."""
+    layout = checkpoint.layout
     fitted = compensate(
-        layered,
+        model,
         windows,
         widths,
-        select,
+        selection(how.select),
         strength=how.strength,
         correction=how.correction,
-        metrics=metrics,
+        metrics=_metrics(model, windows, how, partial(report_progress, "gradients")),
         report_progress=partial(report_progress, "layers"),
     )
     axes = {axis: AxisPlan(layout.axes[axis].size, found.kept, exact=False) for axis, found in fitted.items()}
