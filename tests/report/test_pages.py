@@ -7,7 +7,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Text
 
+from rctheory.report import maps
 from rctheory.report.curves import rate_picture
 from rctheory.report.graph import claim_graph
 from rctheory.report.maps import table_picture
@@ -197,3 +199,23 @@ def test_a_map_without_any_value_is_still_a_map():
     empty = tuple(tuple(float("nan") for _ in row) for row in table.values)
     assert table_picture("a", 0, replace(table, values=empty)).png
     assert table_picture("a", 0, replace(table, values=empty, kind="value")).png
+
+
+@pytest.mark.parametrize("columns", [5, 9])
+def test_a_title_longer_than_its_map_is_written_in_full(monkeypatch, columns):
+    drawn = []
+
+    def keep(figure, _colours):
+        figure.draw_without_rendering()
+        drawn.append(figure)
+        return b"picture"
+
+    monkeypatch.setattr(maps, "png", keep)
+    title = "interaction, its share of the variance if it has one factor (negative: rows repel), one matrix a cell"
+    assert table_picture("a", 0, replace(p_value_map(10, columns), title=title)).png == b"picture"
+    (figure,) = drawn
+    (written,) = [text for text in figure.findobj(Text) if title in text.get_text().replace("\n", " ")]
+    box = written.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y0 >= figure.axes[0].get_window_extent().y1
