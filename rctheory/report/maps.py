@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LOWEST_P = 1e-6
 PRINTED_CELLS = 40
-COLOURS = 256  # fewer show as steps on its scale
+COLOURS = 256  # fewer show as steps on the colour scale
 TITLE_POINTS, TITLE_LETTERS = 11.0, 9.4  # size of a title; bold letters of that size to an inch
 WIDE = 20  # largest over smallest of positive numbers: beyond, a linear scale would show the largest alone
 

@@ -211,7 +211,8 @@ def test_a_title_longer_than_its_map_is_written_in_full(monkeypatch, columns):
         return b"picture"
 
     monkeypatch.setattr(maps, "png", keep)
-    title = "interaction, its share of the variance if it has one factor (negative: rows repel), one matrix a cell"
+    title = "interaction, its share of the variance if it has one factor (negative: rows repel)"
+    title += ", a row for each layer and a column for each of its matrices"
     assert table_picture("a", 0, replace(p_value_map(10, columns), title=title)).png == b"picture"
     (figure,) = drawn
     (written,) = [text for text in figure.findobj(Text) if title in text.get_text().replace("\n", " ")]
