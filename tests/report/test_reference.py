@@ -10,7 +10,8 @@ from matplotlib.image import imread
 from rctheory.report.pages import write_report
 from rctheory.suite.evidence import load_evidence
 
-REFERENCE = Path(__file__).parents[2] / "reports" / "reference"
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "reports" / "reference"
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,13 @@ def without_pictures(page: Path) -> str:
 def test_the_reference_is_green_and_small():
     assert load_evidence(REFERENCE).exit_code == 0
     assert sum(path.stat().st_size for path in REFERENCE.rglob("*") if path.is_file()) < 2_000_000
+
+
+def test_it_was_made_from_a_commit_with_the_claims_that_the_makefile_names():
+    evidence = load_evidence(REFERENCE)
+    (named,) = re.findall(r"^REFERENCE := ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {record.id for record in evidence.claims} == set(named.replace("\\", " ").split())
+    assert re.fullmatch("[0-9a-f]{40}", evidence.environment.commit)
 
 
 def test_its_evidence_rebuilds_its_words(rebuilt):
