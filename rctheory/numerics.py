@@ -12,6 +12,7 @@ from torch import Tensor
 from rctheory.errors import DeviceError, NumericsError, UsageError
 
 DEVICES = ("auto", "cpu", "cuda")
+_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # of a processor; it must also multiply wide vectors, or float32 wins
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -32,6 +33,13 @@ def choose_device(name: str = "auto") -> torch.device:
             found = f"device {name!r} on a machine with {present} CUDA devices"
             raise DeviceError(found, "that CUDA device to be present", "use --device auto or --device cpu")
     return torch.device(name)
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and any(torch.cpu.get_capabilities().get(name) for name in _BFLOAT16)
 
 
 @contextmanager

@@ -2,55 +2,65 @@
 
 Two streams go through the layers side by side: the original's, and that of the model as shrunk so far. At every planned
 axis the units are chosen and the matrix that reads them is fitted by least squares, so that the shrunk stream comes
-back to the original one: each layer makes good for the error of those before it. No gradient of the model is needed.
+back to the original one: each layer makes good for the error of those before it. In feed-forward layers what makes the
+units may be fitted too (`calibration.makers`). No gradient of the model is needed.
 
 The stream that leaves the original layer differs from what the units of the shrunk one can make by an error of earlier
 layers that these units see in part only. Fitting all of it fits noise: a share c of it is asked for, beside what the
 units wrote before, H W0 + c (Y - H W0).
 
-Tokens count by the inverse mean square of their stream, which is what the next norm makes of an error. Without that, a
-few first tokens whose stream is hundreds of times larger decide alone.
 Source: own; the sequential form is that of layer-wise reconstruction (arXiv 2301.00774 for weights).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from rctheory.architectures.layout import Layout
 from rctheory.architectures.readers import Reader, reader_of
-from rctheory.calibration.elimination import refit, ridge
+from rctheory.calibration.fit import Fit, Refitted, token_weight
+from rctheory.calibration.makers import Makers, fit_makers, makers_of, products
 from rctheory.calibration.selection import Selection
 from rctheory.calibration.stream_parts import is_stream
 from rctheory.errors import UsageError
-from rctheory.transfer.layers import Chunk, LayeredModel, advance, silenced
+from rctheory.transfer.layers import Chunk, LayeredModel, advance, silenced, watching
 
 RIDGE = 1e-2  # of the mean square of each unit
 CORRECTION = 0.5  # share of earlier layers' error that a layer is to make good for
-TINY = 1e-12
-BLOCK = 384  # columns of the Gram matrix made at once
 
 Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Refitted:
-    """The sample of one axis.
+class Compensation:
+    """How units are chosen and refitted.
 
     Args:
-        kept: source units that are kept, (m,) int64, ascending.
-        tensor: declared name of the matrix that reads them.
-        weights: that matrix for the kept units, inputs first: (m g, D).
-        error: mean square of what is missed relative to the stream, tokens weighed alike.
+        select: chooses the units.
+        strength: of the ridge towards the trained weights.
+        correction: share c of the error of earlier layers that each layer is to make good for.
+        epochs: passes over the text in which what makes the units of a feed-forward layer is fitted; 0: they stay
+            copies of the source's.
+        seed: root of the order of tokens in these passes.
     """
 
-    kept: Tensor
-    tensor: str
-    weights: Tensor
-    error: float
+    select: Selection
+    strength: float = RIDGE
+    correction: float = CORRECTION
+    epochs: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some windows at the matrix that ends a layer: what enters its makers (or nothing), its units, and the rest."""
+
+    inputs: Tensor | None
+    hidden: Tensor
+    rest: Tensor
 
 
 @torch.no_grad()
@@ -58,10 +68,8 @@ def compensate(
     model: LayeredModel,
     windows: Tensor,
     widths: Mapping[str, int],
-    select: Selection,
+    how: Compensation,
     *,
-    strength: float = RIDGE,
-    correction: float = CORRECTION,
     metrics: Sequence[Tensor] | None = None,
     report_progress: Report = lambda _done, _all: None,
 ) -> dict[str, Refitted]:
@@ -71,18 +79,18 @@ def compensate(
         model: the source; its weights are not changed.
         windows: calibration tokens, (N, T).
         widths: how many units to keep, by axis instance.
-        select: chooses the units.
-        strength: of the ridge towards the trained weights.
-        correction: share c of the error of earlier layers that each layer is to make good for.
+        how: the choice and the fits.
         metrics: A^(1/2) of the stream after every layer (`calibration.sensitivity`), in which units are chosen; without
             them all directions of the stream count alike.
         report_progress: takes layers done and all layers.
 
-    Cost: for each layer and token two passes through the layer, and n^2 operations for the Gram matrix of n units.
-    Memory: two streams (N, T, D) and the hidden units of one layer beyond the model.
+    Cost: for each layer and token two passes through the layer, n^2 operations for the Gram matrix of n units, and what
+        `makers.fit_makers` says. Products of float32 are in bfloat16 where the machine has that.
+    Memory: six streams (N, T, D) and the hidden units of one layer beyond the model.
 
     Raises:
         UsageError: an axis that no single matrix reads, or a width that is not smaller.
+        NumericsError: a fit that is not finite.
     """
     plan = _by_layer(model.layout, widths)
     original, shrunk = model.start(windows), model.start(windows)
@@ -90,19 +98,20 @@ def compensate(
     for number in range(model.layout.layers):
         readers, last = plan.get(number, {}), _last_writer(model.layout, number)
         metric = None if metrics is None else metrics[number]
-        after = [model.run(number, chunk) for chunk in original]
+        after = [_run(model, number, chunk) for chunk in original]
         early = {axis: reader for axis, reader in readers.items() if reader.tensor != last}
         for axis, reader in early.items():
-            fit = _fit_inside(model, number, original, shrunk, reader, correction)
-            found[axis] = fit.solve(widths[axis], select, strength, metric)
+            fit = _fit_inside(model, number, original, shrunk, reader, how.correction)
+            found[axis] = fit.solve(widths[axis], how.select, how.strength, metric)
         with _replaced(model, [(found[axis], reader) for axis, reader in early.items()]):
             ending = next((axis for axis in readers if axis not in early), None)
             if ending is None:
-                streams = [model.run(number, chunk) for chunk in shrunk]
+                streams = [_run(model, number, chunk) for chunk in shrunk]
             else:
-                fit, parts = _fit_at_end(model, number, after, shrunk, readers[ending], correction)
-                found[ending] = fit.solve(widths[ending], select, strength, metric)
-                streams = [_written(found[ending], readers[ending], *part) for part in parts]
+                reader = readers[ending]
+                makers = makers_of(model, ending, reader) if how.epochs else None
+                parts = [_part(model, number, chunk, reader, makers) for chunk in shrunk]
+                found[ending], streams = _end(model, parts, after, reader, makers, widths[ending], how, metric)
         advance(original, after)
         advance(shrunk, streams)
         report_progress(number + 1, model.layout.layers)
@@ -133,6 +142,12 @@ def _last_writer(layout: Layout, number: int) -> str:
     return writers[-1]
 
 
+def _run(model: LayeredModel, number: int, chunk: Chunk) -> Tensor:
+    """Return what comes out of a layer, in the dtype of what goes in."""
+    with products(chunk.stream):
+        return model.run(number, chunk).to(chunk.stream)
+
+
 def _fit_inside(
     model: LayeredModel,
     number: int,
@@ -140,7 +155,7 @@ def _fit_inside(
     shrunk: Sequence[Chunk],
     reader: Reader,
     correction: float,
-) -> "Fit":
+) -> Fit:
     """Collect for a matrix after which its layer goes on: what it writes is added to the stream that enters."""
     module, prior = model.module_of(reader.tensor), model.weight(reader.tensor)
     fit = Fit(prior, reader, correction)
@@ -150,86 +165,65 @@ def _fit_inside(
     return fit
 
 
-def _fit_at_end(
-    model: LayeredModel,
-    number: int,
-    after: Sequence[Tensor],
-    shrunk: Sequence[Chunk],
-    reader: Reader,
-    correction: float,
-) -> tuple["Fit", list[tuple[Tensor, Tensor]]]:
-    """Collect for the matrix that ends its layer; return also what it reads, and what leaves the layer without it."""
-    module, prior = model.module_of(reader.tensor), model.weight(reader.tensor)
+def _part(model: LayeredModel, number: int, chunk: Chunk, reader: Reader, makers: Makers | None) -> _Part:
+    """Run a layer without the matrix that ends it."""
+    module = model.module_of(reader.tensor)
     bias = getattr(module, "bias", None)
-    fit, parts = Fit(prior, reader, correction), []
-    for wanted, chunk in zip(after, shrunk, strict=True):
-        with silenced(module) as seen:
-            rest = model.run(number, chunk)
-        rest = rest if bias is None else rest + bias
-        fit.add(seen[0], wanted - rest, wanted)
-        parts.append((seen[0], rest))
-    return fit, parts
+    with silenced(module) as hidden, watching(module if makers is None else makers.module) as inputs:
+        rest = _run(model, number, chunk)
+    x = None if makers is None else inputs[0].to(chunk.stream)
+    return _Part(x, hidden[0].to(chunk.stream), rest if bias is None else rest + bias)
 
 
-def _written(refitted: Refitted, reader: Reader, hidden: Tensor, rest: Tensor) -> Tensor:
-    """Return the stream after the fitted matrix."""
-    return rest + hidden.index_select(-1, reader.columns(refitted.kept)) @ refitted.weights.to(hidden)
+def _end(
+    model: LayeredModel,
+    parts: Sequence[_Part],
+    after: Sequence[Tensor],
+    reader: Reader,
+    makers: Makers | None,
+    m: int,
+    how: Compensation,
+    metric: Tensor | None,
+) -> tuple[Refitted, list[Tensor]]:
+    """Choose and fit at the matrix that ends a layer; return also the stream behind it."""
+    prior = model.weight(reader.tensor)
+    fit = Fit(prior, reader, how.correction)
+    for part, wanted in zip(parts, after, strict=True):
+        fit.add(part.hidden, wanted - part.rest, wanted)
+    found = fit.solve(m, how.select, how.strength, metric)
+    if makers is not None:
+        return _moved(found, makers, prior, parts, after, how)
+    columns, weights = reader.columns(found.kept), found.weights.to(prior)
+    return found, [part.rest + part.hidden.index_select(-1, columns) @ weights for part in parts]
 
 
-class Fit:
-    """Gram matrix and cross products of one reading matrix, chunk by chunk.
-
-    The outputs that are asked for, (1 - c) H W0 + c Y, are never made: their products follow from H'H, H'Y and |Y|^2.
-    """
-
-    def __init__(self, prior: Tensor, reader: Reader, correction: float) -> None:
-        """Start from nothing."""
-        columns, outputs = prior.shape
-        self._prior, self._reader, self._correction = prior, reader, correction
-        self._lower = torch.zeros(columns, columns, dtype=torch.float64)
-        self._cross = torch.zeros(columns, outputs, dtype=torch.float64)
-        self._square, self._tokens = 0.0, 0
-
-    def add(self, hidden: Tensor, outputs: Tensor, stream: Tensor) -> None:
-        """Add tokens: what is read, what is to be written, and the stream by which a token is weighed."""
-        weight = (stream.square().mean(dim=-1, keepdim=True) + TINY).rsqrt()
-        x, y = (hidden * weight).flatten(0, 1), (outputs * weight).flatten(0, 1)
-        for start in range(0, x.shape[1], BLOCK):  # the lower triangle by columns: 5/8 of the operations at 4 blocks
-            block = slice(start, start + BLOCK)
-            self._lower[start:, block] += x[:, start:].T @ x[:, block]
-        self._cross += x.T @ y
-        self._square += float(y.square().sum(dtype=torch.float64))
-        self._tokens += len(x)
-
-    def _products(self) -> tuple[Tensor, Tensor, float]:
-        """Return H'H, and H'Z and |Z|^2 of the outputs Z that are asked for."""
-        gram = self._lower.tril() + self._lower.tril(-1).T
-        c, prior = self._correction, self._prior.double()
-        before = gram @ prior
-        square = (1 - c) ** 2 * float((prior * before).sum()) + c**2 * self._square
-        square += 2 * c * (1 - c) * float((prior * self._cross).sum())
-        return gram, (1 - c) * before + c * self._cross, square
-
-    def whole(self, strength: float) -> Tensor:
-        """Return the weights of all units, fitted; none is left out."""
-        gram, asked, _ = self._products()
-        gram, cross = ridge(gram, asked, self._prior, strength)
-        return refit(gram, cross, torch.arange(len(gram)))
-
-    def solve(self, m: int, select: Selection, strength: float, metric: Tensor | None) -> Refitted:
-        """Choose the units and fit."""
-        plain, asked, square = self._products()
-        gram, cross = ridge(plain, asked, self._prior, strength)
-        wanted, prior = cross, self._prior.double()
-        if metric is not None:
-            wanted, prior = cross @ metric, prior @ metric
-        kept = select(gram, wanted, prior, m, self._reader.group)
-        columns = self._reader.columns(kept)
-        weights = refit(gram, cross, columns)
-        fitted = plain.index_select(0, columns).index_select(1, columns)
-        missed = square - 2 * float((weights * asked[columns]).sum())
-        missed += float((weights * (fitted @ weights)).sum())
-        return Refitted(kept, self._reader.tensor, weights, missed / self._tokens / self._prior.shape[1])
+def _moved(
+    found: Refitted,
+    makers: Makers,
+    prior: Tensor,
+    parts: Sequence[_Part],
+    after: Sequence[Tensor],
+    how: Compensation,
+) -> tuple[Refitted, list[Tensor]]:
+    """Fit what makes the units that were chosen, then once more what reads them; return also the stream behind them."""
+    c, asked, small = how.correction, [], makers.small(found.kept, found.weights)
+    for part, wanted in zip(parts, after, strict=True):
+        with products(prior):
+            before = (part.hidden @ prior).to(prior)
+        asked.append((1 - c) * before + c * (wanted - part.rest))
+    inputs = [part.inputs for part in parts if part.inputs is not None]
+    tokens = (torch.cat([x.flatten(0, 1) for x in xs]) for xs in (inputs, asked, [token_weight(y) for y in after]))
+    fit_makers(makers, small, *tokens, epochs=how.epochs, seed=how.seed)
+    reading, hidden = makers.reading(small), []
+    fit = Fit(makers.read_by(small).to(prior), Reader(found.tensor, 1), 1.0)
+    for x, z, wanted in zip(inputs, asked, after, strict=True):
+        with silenced(reading) as seen, products(x):
+            small(x)
+        hidden.append(seen[0].to(x))
+        fit.add(hidden[-1], z, wanted)
+    weights = fit.whole(how.strength)
+    refitted = replace(found, weights=weights, error=fit.missed(weights), makers=makers.fitted(small))
+    return refitted, [part.rest + h @ weights.to(h) for part, h in zip(parts, hidden, strict=True)]
 
 
 @contextmanager

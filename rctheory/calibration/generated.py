@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from rctheory.errors import UsageError
-from rctheory.numerics import stream_seed
+from rctheory.numerics import generator
 
 Report = Callable[[int, int], None]
 
-AT_ONCE = 48  # windows that are written side by side
+AT_ONCE = 48  # most windows that are written side by side
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def generate_windows(
         model: a causal model of transformers.
         count: how many.
         length: tokens of each, the first symbol included.
-        seed: root of the draws; the global generator of torch is left as it was.
+        seed: root of the draws.
         report_progress: takes windows written and all windows.
 
     Raises:
@@ -39,24 +39,35 @@ def generate_windows(
         raise UsageError("a model without a first symbol", "bos_token_id in its configuration", "use --text alone")
     ends = model.generation_config.eos_token_id
     ends = [ends] if isinstance(ends, int) else list(ends or [])
-    parts = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(seed, "generated text"))
-        for start in range(0, count, AT_ONCE):
-            report_progress(start, count)
-            prompt = torch.full((min(AT_ONCE, count - start), 1), first)
-            parts.append(
-                model.generate(
-                    prompt,
-                    attention_mask=torch.ones_like(prompt),
-                    do_sample=True,
-                    temperature=1.0,
-                    top_k=0,
-                    top_p=1.0,
-                    min_new_tokens=length - 1,
-                    max_new_tokens=length - 1,
-                    suppress_tokens=ends or None,
-                    pad_token_id=ends[0] if ends else first,
-                )
-            )
+    parts: list[Tensor] = []
+    for prompt in torch.full((count, 1), first).tensor_split(-(-count // AT_ONCE)):
+        report_progress(sum(map(len, parts)), count)
+        written = model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            do_sample=False,  # the largest score, after `_draw` has left one
+            logits_processor=[_draw(seed, len(parts))],
+            min_new_tokens=length - 1,
+            max_new_tokens=length - 1,
+            suppress_tokens=ends or None,
+            pad_token_id=ends[0] if ends else first,
+        )
+        parts.append(written)
     return torch.cat(parts)[:, :length]
+
+
+def _draw(seed: int, part: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what draws a token from the scores (B, V) of each window, and leaves only that one possible.
+
+    By the inverse of the distribution function, one uniform number a window. The race of exponential variables with
+    which transformers draws takes V of them, which costs more time than the model does.
+    """
+    draws = generator(seed, "generated text", part)
+
+    def choose(_words: Tensor, scores: Tensor) -> Tensor:
+        below = scores.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+        uniform = torch.rand(len(scores), 1, generator=draws, dtype=torch.float64).to(scores.device)
+        tokens = torch.searchsorted(below, uniform * below[:, -1:], right=True).clamp(max=scores.shape[1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter(1, tokens, 0.0)
+
+    return choose

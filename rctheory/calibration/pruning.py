@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rctheory.architectures.layout import Layout
 from rctheory.architectures.readers import reader_of
-from rctheory.calibration.compensation import CORRECTION, RIDGE, Refitted, compensate
+from rctheory.calibration.compensation import CORRECTION, RIDGE, Compensation, compensate
+from rctheory.calibration.fit import Refitted
 from rctheory.calibration.generated import generate_windows
 from rctheory.calibration.narrowing import STREAM, narrow, narrowed_config
 from rctheory.calibration.selection import selection
@@ -25,6 +26,8 @@ from rctheory.transfer.models import folder_of, is_causal, load_model
 from rctheory.transfer.texts import read_texts, windows_of
 from rctheory.transfer.transfer_plan import TransferPlan
 from rctheory.transfer.units import AxisPlan
+
+EPOCHS = 2
 
 Steps = Callable[[int, int], None]
 Report = Callable[[str, int, int], None]
@@ -43,7 +46,9 @@ class Calibration:
         correction: share of the error of earlier layers that each layer is to make good for.
         influence: tokens on which gradients of the source are measured, for the metric in which units are chosen; 0 for
             plain squares of the stream.
-        seed: root of the generated text and of the labels that these gradients are of.
+        seed: root of the generated text, of the labels that these gradients are of, and of the order of tokens.
+        epochs: passes over the text in which what makes the units of feed-forward layers is fitted, a layer at a time
+            (`calibration.makers`); 0: units stay copies of the source's.
         untie: give a tied head weights of its own where the residual stream shrinks.
     """
 
@@ -55,6 +60,7 @@ class Calibration:
     correction: float = CORRECTION
     influence: int = 4096
     seed: int = 0
+    epochs: int = EPOCHS
     untie: bool = False
 
 
@@ -173,9 +179,7 @@ def _prune_units(
         model,
         windows,
         widths,
-        selection(how.select),
-        strength=how.strength,
-        correction=how.correction,
+        Compensation(selection(how.select), how.strength, how.correction, how.epochs, how.seed),
         metrics=_metrics(model, windows, how, partial(report_progress, "gradients")),
         report_progress=partial(report_progress, "layers"),
     )
@@ -184,6 +188,7 @@ def _prune_units(
         layout.architecture, layout.layers, layout.sizes, targets, f"{how.select}, refitted", how.seed, 0.0, axes
     )
     refitted = {found.tensor: _declared(layout, found) for found in fitted.values()}
+    refitted |= {name: tensor.float() for found in fitted.values() for name, tensor in found.makers.items()}
     written = apply_transfer(checkpoint, plan, target, dtype=dtype, refitted=refitted)
     return Pruned(plan, fitted, windows.numel(), written)
 

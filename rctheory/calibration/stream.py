@@ -24,7 +24,8 @@ from torch import Tensor
 
 from rctheory.architectures.readers import Reader
 from rctheory.architectures.storage import Naming
-from rctheory.calibration.compensation import CORRECTION, RIDGE, TINY, Fit
+from rctheory.calibration.compensation import CORRECTION, RIDGE
+from rctheory.calibration.fit import TINY, Fit
 from rctheory.calibration.stream_frame import Frame, gain_of, principal_frame
 from rctheory.calibration.stream_parts import Part, is_stream, parts_of
 from rctheory.transfer.layers import Chunk, LayeredModel, advance

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rctheory.calibration.compensation import TINY
+from rctheory.calibration.fit import TINY
 from rctheory.calibration.stream_parts import Part
 from rctheory.errors import NumericsError
 from rctheory.transfer.layers import LayeredModel, watching

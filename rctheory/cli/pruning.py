@@ -32,6 +32,10 @@ def prune(
         int,
         typer.Option(min=0, help="Tokens on which gradients say what directions matter; 0: none, all alike."),
     ] = 4096,
+    epochs: Annotated[
+        int,
+        typer.Option(min=0, help="Passes that fit what makes feed-forward units, a layer at a time; 0: keep copies."),
+    ] = 2,
     window: Annotated[int, typer.Option(min=2, help="Tokens that the model reads at once.")] = 256,
     seed: Annotated[int, typer.Option(help="Root of the generated text and of sampled labels.")] = 0,
     untie: Annotated[
@@ -42,9 +46,10 @@ def prune(
         str | None, typer.Option(metavar="TEXT", help="A text, or a file with one: run source and result on it.")
     ] = None,
 ) -> None:
-    """Shrink a model without training it: keep the units that the others cannot replace, and refit what reads them.
+    """Shrink a model without training it whole: keep the units that the others cannot replace, and refit them.
 
-    Layer by layer, on calibration text, by least squares on the already shrunk stream against the original's. For axes
+    Layer by layer, on calibration text: what reads the units by least squares on the already shrunk stream against the
+    original's, and in feed-forward layers what makes them too, by gradients of one layer (--epochs 0: not). For axes
     that one matrix reads, ffn and groups of heads, or for the residual stream of models with RMSNorm, of which the
     principal directions are kept. The result loads in transformers. Calibrate on what the model will read: other kinds
     of text pay more.
@@ -59,7 +64,7 @@ def prune(
 
     stored = read_dtype(dtype)
     require_free(target)
-    how = Calibration(select, tokens, generated, window, influence=influence, seed=seed, untie=untie)
+    how = Calibration(select, tokens, generated, window, influence=influence, seed=seed, epochs=epochs, untie=untie)
     with open_checkpoint(source) as checkpoint:
         if verify is not None:
             require_text(checkpoint, read_text(verify))
@@ -74,7 +79,8 @@ def prune(
                 dtype=stored,
                 report_progress=tell,
             )
-        chosen = f"units chosen by {select}, their readers refitted"
+        moved = any(fitted.makers for fitted in found.fitted.values())
+        chosen = f"units chosen by {select}, {'what makes and reads them' if moved else 'their readers'} refitted"
         if found.stream is not None:
             kept = f"{found.stream.frame.captured:.1%} of its mean square"
             chosen = f"principal directions of the residual stream, {kept}; readers and writers refitted"

@@ -85,7 +85,8 @@ def _card(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
     described = _new_units if GENERATED in record else _directions if TURNED in record else _units
     options, kept, replayed = described(plan)
     if record.get("refitted"):
-        kept += " What reads them was refitted by least squares on calibration text."
+        fitted = sorted({name.rpartition(".")[2] for name in record["refitted"]})
+        kept += f" Fitted by least squares on calibration text, layer by layer: {', '.join(fitted)}."
     rows = "\n".join(("| axis | source | here |", "|---|---|---|", *changed))
     return (
         f"---\nlibrary_name: transformers\ntags: [rctheory, weight-transfer]\n---\n\n"

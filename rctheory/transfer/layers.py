@@ -83,7 +83,7 @@ class LayeredModel:
 
     def module_of(self, tensor: str) -> nn.Module:
         """Return the module that applies a declared matrix."""
-        return self._find(self.layout.place(tensor, Naming.TRANSFORMERS).names[0].rpartition(".")[0])
+        return self.find(self.layout.place(tensor, Naming.TRANSFORMERS).names[0].rpartition(".")[0])
 
     def weight(self, tensor: str) -> Tensor:
         """Return a declared matrix that is stored whole, inputs first: (inputs, outputs), a view; or a vector."""
@@ -93,6 +93,22 @@ class LayeredModel:
             found = f"tensor {tensor} of {self.layout.architecture}, which is a part of a stored one"
             raise ShapeError(found, "a matrix of its own", "calibrate an axis that such a matrix reads")
         return weight if layout.reads == 0 or weight.ndim == 1 else weight.T
+
+    def find(self, path: str) -> nn.Module:
+        """Return a module by its path.
+
+        Raises:
+            ShapeError: there is none.
+        """
+        try:
+            return self.model.get_submodule(path)  # type: ignore[no-any-return]  # of an untyped package
+        except AttributeError as error:
+            found = f"module {path} is not in the model that transformers makes"
+            raise ShapeError(found, "the stored names", "use a version of transformers that keeps them") from error
+
+    def parts(self, number: int) -> list[nn.Module]:
+        """Return every module inside a layer, but not the layer."""
+        return [module for module in self._layers[number].modules() if module is not self._layers[number]]
 
     def _first(self, windows: Tensor) -> Chunk:
         """Run the model up to its first layer."""
@@ -119,15 +135,7 @@ class LayeredModel:
             if t.layer == number
         )
         parts = next(names).split(".")
-        return self._find(".".join(parts[: parts.index(str(number)) + 1]))
-
-    def _find(self, path: str) -> nn.Module:
-        """Return a module by its path."""
-        try:
-            return self.model.get_submodule(path)  # type: ignore[no-any-return]  # of an untyped package
-        except AttributeError as error:
-            found = f"module {path} is not in the model that transformers makes"
-            raise ShapeError(found, "the stored names", "use a version of transformers that keeps them") from error
+        return self.find(".".join(parts[: parts.index(str(number)) + 1]))
 
 
 @contextmanager

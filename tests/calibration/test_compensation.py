@@ -1,6 +1,7 @@
 """Layer-by-layer calibration of tiny models of transformers, against running the pruned model itself."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from torch import Tensor
 
 from rctheory.architectures.readers import Reader, reader_of
 from rctheory.architectures.registry import layout_of
-from rctheory.calibration import compensation
-from rctheory.calibration.compensation import compensate
+from rctheory.architectures.storage import Naming
+from rctheory.calibration import fit as fits
+from rctheory.calibration.compensation import Compensation, compensate
+from rctheory.calibration.fit import Refitted
 from rctheory.calibration.selection import SELECTIONS
 from rctheory.contracts.huggingface import KeepFloat64
 from rctheory.errors import UsageError
@@ -27,6 +30,7 @@ CASES = {
     "gpt_neox": {"ffn": 6, "head": 2},
     "gpt_neox all rotary": {"ffn": 6},
 }
+PLAIN = Compensation(SELECTIONS["elimination"])
 WINDOWS = torch.randint(VOCABULARY, (12, POSITIONS), generator=torch.Generator().manual_seed(5))
 
 
@@ -61,20 +65,23 @@ def test_layer_by_layer_is_the_whole_model(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("epochs", [0, 3])
 @pytest.mark.parametrize("name", CASES)
-def test_the_fitted_stream_is_that_of_the_pruned_model(name: str, tmp_path: Path) -> None:
+def test_the_fitted_stream_is_that_of_the_pruned_model(name: str, epochs: int, tmp_path: Path) -> None:
     """The error that is reported is that of the model whose readers hold the fitted weights, and it is smaller."""
     model = layered(name, tmp_path)
     widths = {axis: CASES[name][i.axis.name] for axis, i in model.layout.axes.items() if i.axis.name in CASES[name]}
     before = {key: weight.clone() for key, weight in model.model.named_parameters()}
     with torch.no_grad(), KeepFloat64():
         wanted = last_stream(model)
-        fitted = compensate(model, WINDOWS, widths, SELECTIONS["elimination"], strength=1e-6, correction=1.0)
+        fitted = compensate(model, WINDOWS, widths, replace(PLAIN, strength=1e-6, correction=1.0, epochs=epochs))
         assert all(torch.equal(before[key], weight) for key, weight in model.model.named_parameters())
         plain = {a: before_after(model, f.tensor, f.kept, None, axis=a) for a, f in fitted.items()}
         naive = relative(last_stream(model), wanted)
         for axis, found in fitted.items():
+            write_makers(model, axis, found)
             before_after(model, found.tensor, found.kept, found.weights, axis=axis)
+            assert bool(found.makers) == bool(epochs and axis.endswith("ffn"))
         pruned = relative(last_stream(model), wanted)
     assert len(plain) == len(widths)
     assert pruned < 0.5 * naive
@@ -94,6 +101,15 @@ def before_after(model: LayeredModel, tensor: str, kept: Tensor, weights: Tensor
     matrix[columns] = values
 
 
+def write_makers(model: LayeredModel, axis: str, found: Refitted) -> None:
+    """Write what makes the units that are kept into the model, in their places."""
+    for touch in model.layout.touches(axis):
+        if touch.tensor in found.makers:
+            name = model.layout.place(touch.tensor, Naming.TRANSFORMERS).names[0]
+            whole = model.model.get_parameter(name).detach()
+            whole.index_copy_(touch.dimension, found.kept, found.makers[touch.tensor].to(whole))
+
+
 def relative(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).square().sum() / wanted.square().sum())
 
@@ -108,10 +124,10 @@ def test_products_are_those_of_the_outputs_that_are_asked_for(
     correction: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gram matrix by blocks, and products of outputs that are never made, against the dense ones."""
-    monkeypatch.setattr(compensation, "BLOCK", 5)  # 13 columns: two blocks and a rest
+    monkeypatch.setattr(fits, "BLOCK", 5)  # 13 columns: two blocks and a rest
     draw = torch.Generator().manual_seed(2)
     prior = torch.randn(13, 4, generator=draw, dtype=torch.float64)
-    fit = compensation.Fit(prior, Reader("w", 1), correction)
+    fit = fits.Fit(prior, Reader("w", 1), correction)
     xs, zs = [], []
     for windows in (2, 3):
         hidden, outputs, stream = (torch.randn(windows, 6, k, generator=draw, dtype=torch.float64) for k in (13, 4, 4))
@@ -139,7 +155,7 @@ def test_redundant_units_cost_nothing(tmp_path: Path) -> None:
     model = LayeredModel(load("llama", save_state(tmp_path, json.loads(config), state)), layout)
     widths = {f"layers.{layer}.ffn": 9 for layer in range(2)}
     with KeepFloat64():
-        fitted = compensate(model, WINDOWS, widths, SELECTIONS["elimination"], strength=1e-9)
+        fitted = compensate(model, WINDOWS, widths, replace(PLAIN, strength=1e-9))
     for found in fitted.values():
         assert len({4, 7} & set(found.kept.tolist())) == 1
         assert found.error < 1e-12
@@ -148,8 +164,8 @@ def test_redundant_units_cost_nothing(tmp_path: Path) -> None:
 def test_axes_that_cannot_be_calibrated_are_refused(tmp_path: Path) -> None:
     model = layered("llama", tmp_path)
     with pytest.raises(UsageError, match=r"axis residual of llama, which .* matrices read"):
-        compensate(model, WINDOWS, {"residual": 8}, SELECTIONS["elimination"])
+        compensate(model, WINDOWS, {"residual": 8}, PLAIN)
     with pytest.raises(UsageError, match=r"10 of 10 units of axis layers.0.ffn; expected fewer"):
-        compensate(model, WINDOWS, {"layers.0.ffn": 10}, SELECTIONS["elimination"])
+        compensate(model, WINDOWS, {"layers.0.ffn": 10}, PLAIN)
     with pytest.raises(UsageError, match=r"axis layers.0.group/head of llama"):
-        compensate(model, WINDOWS, {"layers.0.group/head": 1}, SELECTIONS["elimination"])
+        compensate(model, WINDOWS, {"layers.0.group/head": 1}, PLAIN)

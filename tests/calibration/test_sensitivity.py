@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rctheory.architectures.registry import layout_of
-from rctheory.calibration.compensation import compensate
+from rctheory.calibration.compensation import Compensation, compensate
 from rctheory.calibration.selection import SELECTIONS
 from rctheory.calibration.sensitivity import FLOOR, measure_metrics
 from rctheory.contracts.huggingface import KeepFloat64
@@ -79,7 +79,8 @@ def test_units_are_chosen_by_what_they_write_in_the_metric(select: str, tmp_path
     metric = torch.zeros(down.shape[1], down.shape[1], dtype=torch.float64)
     metric[0, 0] = 1
     with KeepFloat64():
-        plain = compensate(model, windows, {axis: 4}, SELECTIONS[select])[axis].kept
-        seen = compensate(model, windows, {axis: 4}, SELECTIONS[select], metrics=[metric, metric])[axis].kept
+        how = Compensation(SELECTIONS[select])
+        plain = compensate(model, windows, {axis: 4}, how)[axis].kept
+        seen = compensate(model, windows, {axis: 4}, how, metrics=[metric, metric])[axis].kept
     assert not torch.equal(plain, favoured)
     assert torch.equal(seen, favoured)
