@@ -22,10 +22,11 @@ from torch import Tensor
 from rctheory.architectures.layout import Layout
 from rctheory.architectures.readers import Reader, reader_of
 from rctheory.calibration.fit import Fit, Refitted, token_weight
-from rctheory.calibration.makers import Makers, fit_makers, makers_of, products
+from rctheory.calibration.makers import Makers, fit_makers, makers_of
 from rctheory.calibration.selection import Selection
 from rctheory.calibration.stream_parts import is_stream
 from rctheory.errors import UsageError
+from rctheory.numerics import native_products
 from rctheory.transfer.layers import Chunk, LayeredModel, advance, silenced, watching
 
 RIDGE = 1e-2  # of the mean square of each unit
@@ -144,7 +145,7 @@ def _last_writer(layout: Layout, number: int) -> str:
 
 def _run(model: LayeredModel, number: int, chunk: Chunk) -> Tensor:
     """Return what comes out of a layer, in the dtype of what goes in."""
-    with products(chunk.stream):
+    with native_products(chunk.stream):
         return model.run(number, chunk).to(chunk.stream)
 
 
@@ -208,7 +209,7 @@ def _moved(
     """Fit what makes the units that were chosen, then once more what reads them; return also the stream behind them."""
     c, asked, small = how.correction, [], makers.small(found.kept, found.weights)
     for part, wanted in zip(parts, after, strict=True):
-        with products(prior):
+        with native_products(prior):
             before = (part.hidden @ prior).to(prior)
         asked.append((1 - c) * before + c * (wanted - part.rest))
     inputs = [part.inputs for part in parts if part.inputs is not None]
@@ -217,7 +218,7 @@ def _moved(
     reading, hidden = makers.reading(small), []
     fit = Fit(makers.read_by(small).to(prior), Reader(found.tensor, 1), 1.0)
     for x, z, wanted in zip(inputs, asked, after, strict=True):
-        with silenced(reading) as seen, products(x):
+        with silenced(reading) as seen, native_products(x):
             small(x)
         hidden.append(seen[0].to(x))
         fit.add(hidden[-1], z, wanted)

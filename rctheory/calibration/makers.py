@@ -15,7 +15,6 @@ Source: own; distillation of one layer on its own input (arXiv 1412.6550 for who
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +24,7 @@ from rctheory.architectures.layout import Touch
 from rctheory.architectures.readers import Reader
 from rctheory.architectures.storage import Naming
 from rctheory.errors import NumericsError
-from rctheory.numerics import generator, native_bfloat16
+from rctheory.numerics import generator, native_products
 from rctheory.transfer.layers import LayeredModel
 
 BATCH = 256  # tokens of a step
@@ -128,13 +127,13 @@ def fit_makers(
     scale = float(target.square().mean())
     trained = {inside: small.get_parameter(inside) for inside, _ in makers.parameters.values()}
     steps = epochs * -(-len(inputs) // BATCH)
-    adam = torch.optim.Adam(_groups(small, trained), betas=DECAYS)
+    adam = torch.optim.Adam(_groups(small, trained), betas=DECAYS, fused=True)
     first = [group["lr"] for group in adam.param_groups]
     with torch.enable_grad():
         for step, some in enumerate(_batches(len(inputs), epochs, seed)):
             for group, rate in zip(adam.param_groups, first, strict=True):
                 group["lr"] = rate * (1 - step / steps)
-            with products(inputs):
+            with native_products(inputs):
                 written = small(inputs[some])
             missed = (written.to(target) - bias) * weight[some] - target[some]
             adam.zero_grad()
@@ -143,15 +142,6 @@ def fit_makers(
     small.requires_grad_(requires_grad=False)
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trained.values()):
         raise NumericsError("fitted units that are not finite", "finite ones", "prune with --epochs 0")
-
-
-def products(x: Tensor) -> AbstractContextManager[object]:
-    """Return the context in which layers multiply: bfloat16 for float32 where the machine has it, else as it is.
-
-    Rounding moves what a layer writes by some 1e-5 of its square; what is fitted misses 1e-2 and more.
-    """
-    enabled = x.dtype == torch.float32 and native_bfloat16(x.device)
-    return torch.autocast(x.device.type, torch.bfloat16, enabled=enabled)
 
 
 def _groups(small: nn.Module, trained: Mapping[str, Tensor]) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rctheory.errors import NumericsError
-from rctheory.numerics import generator
+from rctheory.numerics import generator, native_products
 from rctheory.transfer.layers import LayeredModel
 
 Report = Callable[[int, int], None]
@@ -39,9 +39,11 @@ def measure_metrics(
         NumericsError: a gradient that is not finite, or none at all.
     """
     sums: list[Tensor] = []
+    like: Tensor = next(model.model.parameters())
     for number, window in enumerate(windows):
-        streams, logits = model.streams(window[None])
-        log_p = logits[0].log_softmax(dim=-1)
+        with native_products(like):
+            streams, logits = model.streams(window[None])
+        log_p = logits[0].to(like).log_softmax(dim=-1)
         # An exponential race: label y with probability p_y, and no cumulative sums over the vocabulary.
         race = torch.empty_like(log_p).exponential_(generator=generator(seed, "sensitivity", "labels", number))
         labels = (log_p.detach().exp() / race).argmax(dim=-1, keepdim=True)

@@ -85,7 +85,7 @@ def _card(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
     described = _new_units if GENERATED in record else _directions if TURNED in record else _units
     options, kept, replayed = described(plan)
     if record.get("refitted"):
-        fitted = sorted({name.rpartition(".")[2] for name in record["refitted"]})
+        fitted = sorted({name.split(".")[-2] for name in record["refitted"]})  # of the module that holds a parameter
         kept += f" Fitted by least squares on calibration text, layer by layer: {', '.join(fitted)}."
     rows = "\n".join(("| axis | source | here |", "|---|---|---|", *changed))
     return (

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rctheory import numerics
 from rctheory.architectures.readers import reader_of
-from rctheory.calibration.makers import Makers, fit_makers, makers_of, products
+from rctheory.calibration.makers import Makers, fit_makers, makers_of
 from rctheory.errors import NumericsError
 from rctheory.transfer.layers import LayeredModel
 from tests.calibration.test_compensation import layered
@@ -122,10 +122,10 @@ def test_a_fit_that_is_not_finite_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("native", [False, True])
 def test_only_single_precision_is_multiplied_in_half(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rctheory.calibration.makers.native_bfloat16", lambda _device: native)
+    monkeypatch.setattr("rctheory.numerics.native_bfloat16", lambda _device: native)
     for dtype in (torch.float32, torch.float64):
         x = torch.randn(4, 4, dtype=dtype)
-        with products(x):
+        with numerics.native_products(x):
             assert (x @ x).dtype == (torch.bfloat16 if native and dtype == torch.float32 else dtype)
 
 

@@ -89,16 +89,18 @@ def test_the_predicted_law_is_that_of_transferred_models(
     assert float(change.std()) == pytest.approx(wanted["sd"], rel=0.4)  # four standard errors of an sd from 40 draws
 
 
+@pytest.mark.parametrize("epochs", [0, 2])
 def test_pruning_writes_a_model_that_transformers_loads(
-    model: Path, text: Path, tmp_path: Path, shell: Callable
+    model: Path, text: Path, tmp_path: Path, shell: Callable, epochs: int
 ) -> None:
     from transformers import AutoModelForCausalLM
 
     target = tmp_path / "small"
     options = ("--set", "ffn=48", "--set", "group=1", "--text", text, "--generated", "64", "--window", "32")
-    code, out, err = shell("prune", model, target, *options, "--verify", text)
+    code, out, err = shell("prune", model, target, *options, "--epochs", epochs, "--verify", text)
     assert (code, err) == (0, "")
-    assert "units chosen by elimination, their readers refitted" in out
+    fitted = "what makes and reads them" if epochs else "their readers"
+    assert f"units chosen by elimination, {fitted} refitted" in out
     assert "tokens differ by at most" in out
     loaded, report = AutoModelForCausalLM.from_pretrained(target, output_loading_info=True)
     assert not any(report.values()), report
@@ -108,8 +110,12 @@ def test_pruning_writes_a_model_that_transformers_loads(
     kept = record["plan"]["axes"]["layers.0.ffn"]["indices"]
     before, after = (load_file(folder / "model.safetensors") for folder in (model, target))
     gate = "model.layers.0.mlp.gate_proj.weight"
-    assert torch.equal(after[gate], before[gate][kept])
-    assert "refitted by least squares" in (target / "README.md").read_text()
+    assert torch.equal(after[gate], before[gate][kept]) is not bool(epochs)
+    assert (gate in record["refitted"]) is bool(epochs)
+    parts = "down_proj, gate_proj, o_proj, up_proj" if epochs else "down_proj, o_proj"
+    assert (
+        f"Fitted by least squares on calibration text, layer by layer: {parts}." in (target / "README.md").read_text()
+    )
     code, _, err = shell("transfer", model, tmp_path / "again", "--plan", target / "rctheory_transfer.json")
     assert (code, err.count("\n")) == (2, 1)
     assert "refitted on text; expected a plan from which every weight follows" in err
