@@ -13,7 +13,7 @@ Source: own; the sequential form is that of layer-wise reconstruction (arXiv 230
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -87,7 +87,7 @@ def compensate(
 
     Cost: for each layer and token two passes through the layer, n^2 operations for the Gram matrix of n units, and what
         `makers.fit_makers` says. Products of float32 are in bfloat16 where the machine has that.
-    Memory: six streams (N, T, D) and the hidden units of one layer beyond the model.
+    Memory: ten streams (N, T, D) and twice the hidden units of one layer beyond the model.
 
     Raises:
         UsageError: an axis that no single matrix reads, or a width that is not smaller.
@@ -170,9 +170,10 @@ def _part(model: LayeredModel, number: int, chunk: Chunk, reader: Reader, makers
     """Run a layer without the matrix that ends it."""
     module = model.module_of(reader.tensor)
     bias = getattr(module, "bias", None)
-    with silenced(module) as hidden, watching(module if makers is None else makers.module) as inputs:
+    watched: AbstractContextManager[list[Tensor]] = nullcontext([]) if makers is None else watching(makers.module)
+    with silenced(module) as hidden, watched as inputs:
         rest = _run(model, number, chunk)
-    x = None if makers is None else inputs[0].to(chunk.stream)
+    x = inputs[0].to(chunk.stream) if inputs else None
     return _Part(x, hidden[0].to(chunk.stream), rest if bias is None else rest + bias)
 
 

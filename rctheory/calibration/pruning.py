@@ -142,6 +142,9 @@ def _require_matching(how: Calibration, *, turned: bool) -> None:
     if turned and how.select != Calibration.select:
         found = f"selection {how.select!r}, which chooses units, of the residual stream"
         raise UsageError(found, "principal directions, the only choice", "leave it out")
+    if turned and how.epochs != Calibration.epochs:
+        found = f"{how.epochs} passes that fit what makes units, of the residual stream"
+        raise UsageError(found, "least squares, the only fit", "leave them out")
     if how.untie and not turned:
         raise UsageError(
             "a head to be untied, the residual stream as it is", "a smaller residual width", "leave it out"

@@ -208,6 +208,10 @@ REFUSED = [
         ("prune", "MODEL", "OUT", "--set", "residual=16", "--text", "TEXT", "--select", "herding"),
         "selection 'herding', which chooses units",
     ),
+    (
+        ("prune", "MODEL", "OUT", "--set", "residual=16", "--text", "TEXT", "--epochs", "4"),
+        "4 passes that fit what makes units, of the residual stream",
+    ),
     (("prune", "MODEL", "OUT", "--set", "ffn=9", "--text", "TEXT", "--untie"), "a head to be untied"),
     (("prune", "MODEL", "OUT", "--set", "ffn=9", "--generated", "0"), "no text; expected at least one file"),
     (("prune", "MODEL", "OUT", "--set", "ffn=9", "--text", "TEXT", "--select", "best"), "selection 'best'; expected"),
