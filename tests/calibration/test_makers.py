@@ -10,7 +10,7 @@ from rctheory import numerics
 from rctheory.architectures.readers import reader_of
 from rctheory.calibration.makers import Makers, fit_makers, makers_of
 from rctheory.errors import NumericsError
-from rctheory.transfer.layers import LayeredModel
+from rctheory.transfer.layers import LayeredModel, silenced
 from tests.calibration.test_compensation import layered
 
 FFN = ["gpt2", "llama", "qwen2", "gemma", "gpt_neox"]
@@ -44,6 +44,19 @@ def test_all_units_are_the_layer_itself(name: str, tmp_path: Path) -> None:
     every = torch.arange(model.layout.axes["layers.1.ffn"].size)
     small = found.small(every, model.weight(found.reader))
     torch.testing.assert_close(small(x), found.module(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", FFN)
+def test_kept_units_are_those_of_the_layer(name: str, tmp_path: Path) -> None:
+    model = layered(name, tmp_path)
+    found = makers(model)
+    x, _ = tokens(model)
+    kept = torch.tensor([1, 3, 4])
+    small = found.small(kept, model.weight(found.reader)[kept])
+    with silenced(found.reading(found.module)) as whole, silenced(found.reading(small)) as part:
+        found.module(x)
+        small(x)
+    torch.testing.assert_close(part[0], whole[0][:, kept], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", FFN)
@@ -123,7 +136,7 @@ def test_a_fit_that_is_not_finite_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("native", [False, True])
 def test_only_single_precision_is_multiplied_in_half(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rctheory.numerics.native_bfloat16", lambda _device: native)
-    for dtype in (torch.float32, torch.float64):
+    for dtype in (torch.float16, torch.float32, torch.float64):
         x = torch.randn(4, 4, dtype=dtype)
         with numerics.native_products(x):
             assert (x @ x).dtype == (torch.bfloat16 if native and dtype == torch.float32 else dtype)
