@@ -22,7 +22,7 @@ from torch import Tensor
 from rctheory.architectures.layout import Layout
 from rctheory.architectures.readers import Reader, reader_of
 from rctheory.calibration.fit import Fit, Refitted, token_weight
-from rctheory.calibration.makers import Makers, fit_makers, makers_of
+from rctheory.calibration.makers import ENOUGH, Makers, fit_makers, makers_of
 from rctheory.calibration.selection import Selection
 from rctheory.calibration.stream_parts import is_stream
 from rctheory.errors import UsageError
@@ -43,8 +43,8 @@ class Compensation:
         select: chooses the units.
         strength: of the ridge towards the trained weights.
         correction: share c of the error of earlier layers that each layer is to make good for.
-        epochs: passes over the text in which what makes the units of a feed-forward layer is fitted; 0: they stay
-            copies of the source's.
+        epochs: passes over the text in which what makes the units of a feed-forward layer is fitted; 0, or a text of
+            fewer than `makers.ENOUGH` tokens a unit: they stay copies of the source's.
         seed: root of the order of tokens in these passes.
     """
 
@@ -110,7 +110,8 @@ def compensate(
                 streams = [_run(model, number, chunk) for chunk in shrunk]
             else:
                 reader = readers[ending]
-                makers = makers_of(model, ending, reader) if how.epochs else None
+                enough = windows.numel() >= ENOUGH * widths[ending]
+                makers = makers_of(model, ending, reader) if how.epochs and enough else None
                 parts = [_part(model, number, chunk, reader, makers) for chunk in shrunk]
                 found[ending], streams = _end(model, parts, after, reader, makers, widths[ending], how, metric)
         advance(original, after)

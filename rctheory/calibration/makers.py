@@ -29,6 +29,7 @@ from rctheory.transfer.layers import LayeredModel
 
 BATCH = 256  # tokens of a step
 RATE = 0.03  # first step of Adam, relative to the root mean square of a matrix
+ENOUGH = 8  # tokens of text for every unit that is kept: with 4 a fit is worse on new text than copies, with 10 better
 DECAYS = (0.9, 0.99)  # of Adam's averages: a fit has hundreds of steps, not thousands
 
 

@@ -48,7 +48,7 @@ class Calibration:
             plain squares of the stream.
         seed: root of the generated text, of the labels that these gradients are of, and of the order of tokens.
         epochs: passes over the text in which what makes the units of feed-forward layers is fitted, a layer at a time
-            (`calibration.makers`); 0: units stay copies of the source's.
+            (`calibration.makers`); 0, or too little text for their number: units stay copies of the source's.
         untie: give a tied head weights of its own where the residual stream shrinks.
     """
 

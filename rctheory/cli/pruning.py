@@ -34,7 +34,7 @@ def prune(
     ] = 4096,
     epochs: Annotated[
         int,
-        typer.Option(min=0, help="Passes that fit what makes feed-forward units, a layer at a time; 0: keep copies."),
+        typer.Option(min=0, help="Passes that fit what makes feed-forward units, given 8 tokens a unit; 0: none."),
     ] = 2,
     window: Annotated[int, typer.Option(min=2, help="Tokens that the model reads at once.")] = 256,
     seed: Annotated[int, typer.Option(help="Root of the generated text and of sampled labels.")] = 0,

@@ -14,6 +14,7 @@ from rctheory.architectures.storage import Naming
 from rctheory.calibration import fit as fits
 from rctheory.calibration.compensation import Compensation, compensate
 from rctheory.calibration.fit import Refitted
+from rctheory.calibration.makers import ENOUGH
 from rctheory.calibration.selection import SELECTIONS
 from rctheory.contracts.huggingface import KeepFloat64
 from rctheory.errors import UsageError
@@ -140,6 +141,16 @@ def test_products_are_those_of_the_outputs_that_are_asked_for(
     torch.testing.assert_close(gram, x.T @ x, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(cross, x.T @ z, rtol=1e-9, atol=1e-9)
     assert square == pytest.approx(float(z.square().sum()), rel=1e-9)
+
+
+def test_makers_are_fitted_on_enough_text_only(tmp_path: Path) -> None:
+    model = layered("llama", tmp_path)
+    axis, m = "layers.0.ffn", 6
+    for count, expected in ((ENOUGH * m - POSITIONS, False), (ENOUGH * m, True)):
+        windows = WINDOWS.flatten()[: -(-count // POSITIONS) * POSITIONS].reshape(-1, POSITIONS)
+        with KeepFloat64():
+            found = compensate(model, windows, {axis: m}, replace(PLAIN, epochs=1))
+        assert bool(found[axis].makers) is expected
 
 
 def test_redundant_units_cost_nothing(tmp_path: Path) -> None:
