@@ -12,7 +12,7 @@ from torch import Tensor
 from rctheory.errors import DeviceError, NumericsError, UsageError
 
 DEVICES = ("auto", "cpu", "cuda")
-_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # of a processor; it must also multiply wide vectors, or float32 wins
+_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # what a processor may have; on others bfloat16 is emulated
 
 
 def choose_device(name: str = "auto") -> torch.device:
