@@ -35,28 +35,34 @@ def windows_of(folder: Path, texts: Sequence[str], *, tokens: int, length: int) 
     """Return windows of several texts, (N, length) int64: as many of each as there are, up to `tokens` in all.
 
     Windows of a text lie at equal distances over the whole of it: neighbours say much the same. Every text gets an
-    equal share of them, and what a short one leaves goes to the others. A single text that is shorter than a window is
-    one window of its own length.
+    equal share of them, and what a short one leaves goes to the others. Texts that are shorter than a window are read
+    one after the other, as one text; if that is all there is, and it is shorter still, it is one window.
 
     Args:
         folder: of the model, with its tokenizer.
         texts: one or more.
         tokens: most tokens in all.
-        length: tokens of a window; at most what the model reads at once.
+        length: most tokens of a window; fewer where the model reads fewer at once, or `tokens` is less.
 
     Raises:
         CheckpointError: no tokenizer.
-        UsageError: fewer tokens than a window has, or a window of less than two.
+        UsageError: less than two tokens, in all or in a window.
     """
-    most = longest(folder)
-    length = min(length, most) if most else length
     if length < 2 or tokens < 2:
         raise UsageError(f"{tokens} tokens in windows of {length}", "at least 2 of each", "give more")
-    streams = [tokenize(folder, text)[0] for text in texts]
+    length = min(length, tokens, longest(folder) or length)
+    streams = _joined([tokenize(folder, text)[0] for text in texts], length)
     length = min(length, max(len(stream) for stream in streams))
     available = [len(stream) // length for stream in streams]
     taken = shares(available, max(1, tokens // length))
     return torch.cat([_spread(s, k, length) for s, k in zip(streams, taken, strict=True)])
+
+
+def _joined(streams: Sequence[Tensor], length: int) -> list[Tensor]:
+    """Return the streams (T,), those that are shorter than a window as one."""
+    short = [stream for stream in streams if len(stream) < length]
+    long = [stream for stream in streams if len(stream) >= length]
+    return [*long, torch.cat(short)] if short else long
 
 
 def _spread(stream: Tensor, count: int, length: int) -> Tensor:

@@ -38,3 +38,18 @@ def test_a_single_short_text_is_one_window() -> None:
     assert windows(["abc"], 100, 10) == ["abc"]
     with pytest.raises(UsageError, match="at least 2 of each"):
         windows(["abc"], 100, 1)
+
+
+def test_short_texts_are_read_one_after_the_other() -> None:
+    assert windows(["abc", "ddddeeeeffff", "gh"], 100, 4) == ["dddd", "eeee", "ffff", "abcg"]
+    assert windows(["abc", "de"], 100, 10) == ["abcde"]
+
+
+@pytest.mark.parametrize(("tokens", "found"), [(3, ["def"]), (5, ["efgh"]), (8, ["abcd", "efgh"])])
+def test_there_are_never_more_tokens_than_asked_for(tokens: int, found: list[str]) -> None:
+    assert windows(["abcdefgh"], tokens, 4) == found
+
+
+def test_no_window_is_longer_than_the_model_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "longest", lambda _folder: 2)
+    assert windows(["abcdef"], 100, 4) == ["ab", "cd", "ef"]
