@@ -22,7 +22,7 @@ from rctheory.checkpoints.checkpoint import Checkpoint
 from rctheory.errors import UsageError
 from rctheory.transfer.apply import Written, apply_transfer
 from rctheory.transfer.layers import LayeredModel
-from rctheory.transfer.models import folder_of, is_causal, load_model
+from rctheory.transfer.models import folder_of, is_causal, load_model, longest
 from rctheory.transfer.texts import read_texts, windows_of
 from rctheory.transfer.transfer_plan import TransferPlan
 from rctheory.transfer.units import AxisPlan
@@ -40,8 +40,9 @@ class Calibration:
     Args:
         select: name of the way to choose units (`calibration.selection.SELECTIONS`).
         tokens: most tokens of the texts.
-        generated: tokens that the model writes itself, beside the texts.
-        length: tokens of a window.
+        generated: tokens that the model writes itself, beside the texts; whole windows of them, one at least.
+        length: most tokens of a window. As many as the model will read at once are best: what enters a layer depends on
+            what came before.
         strength: of the ridge towards the trained weights.
         correction: share of the error of earlier layers that each layer is to make good for.
         influence: tokens on which gradients of the source are measured, for the metric in which units are chosen; 0 for
@@ -55,7 +56,7 @@ class Calibration:
     select: str = "elimination"
     tokens: int = 32768
     generated: int = 0
-    length: int = 256
+    length: int = 1024
     strength: float = RIDGE
     correction: float = CORRECTION
     influence: int = 4096
@@ -160,8 +161,9 @@ def _loaded(
         if not is_causal(folder):
             raise UsageError(f"{checkpoint.source} predicts no next token", "a causal model", "use rctheory transfer")
         windows = windows_of(folder, words, tokens=how.tokens, length=how.length) if words else None
+        length = min(how.length, max(2, how.generated), longest(folder) or how.length)
         model = load_model(folder)
-    windows = _with_generated(model, windows, how, report)
+    windows = _with_generated(model, windows, length, how, report)
     return LayeredModel(model, checkpoint.layout), windows
 
 
@@ -213,10 +215,10 @@ def _widths(layout: Layout, targets: Mapping[str, int]) -> dict[str, int]:
     return widths
 
 
-def _with_generated(model: Any, windows: Tensor | None, how: Calibration, report: Steps) -> Tensor:
-    """Return the windows of the texts and those that the model writes."""
+def _with_generated(model: Any, windows: Tensor | None, length: int, how: Calibration, report: Steps) -> Tensor:
+    """Return the windows of the texts and those that the model writes: as long as those, or of a length."""
     parts = [] if windows is None else [windows]
-    length = how.length if windows is None else windows.shape[1]
+    length = length if windows is None else windows.shape[1]
     if how.generated:
         count = max(1, how.generated // length)
         parts.append(generate_windows(model, count, length, how.seed, report_progress=report))

@@ -188,6 +188,16 @@ def test_pruning_tells_its_stages(model: Path, text: Path, tmp_path: Path) -> No
     assert told == {"text written by the model": [(0, 2)], "gradients": [(1, 2), (2, 2)], "layers": [(1, 2), (2, 2)]}
 
 
+@pytest.mark.parametrize(("generated", "tokens"), [(100, 64), (130, 128), (32, 32)])
+def test_windows_of_written_text_are_no_longer_than_the_model_reads(
+    model: Path, tmp_path: Path, generated: int, tokens: int
+) -> None:
+    """The model reads 64 tokens at once; by default windows are longer."""
+    with open_checkpoint(model) as checkpoint:
+        found = prune(checkpoint, {"ffn": 48}, [], tmp_path / "small", Calibration(generated=generated, influence=64))
+    assert found.tokens == tokens
+
+
 REFUSED = [
     (("predict", "MODEL", "--text", "TEXT"), "no axis; expected --set AXIS=WIDTH"),
     (("predict", "MODEL", "--set", "ffn=9"), "Missing option '--text'"),
