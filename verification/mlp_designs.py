@@ -219,7 +219,7 @@ def _measure(context: Context, task: Task, *, tied: bool = True, shuffled: bool 
     tables = []
     for title, by, names in (
         ("a line", runner, (*BLIND, *SEEING, COMPENSATION)),
-        ("16 dimensions", wide, ("quantisation",) if control else WIDE),
+        ("16 dimensions", wide, ("quantisation",) if control or context.tier is Tier.SMOKE else WIDE),
     ):
         errors, scores = {}, {}
         for name in names:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,8 @@ app.command()(transfers.transfer)
 app.command()(predictions.predict)
 app.command()(pruning.prune)
 app.command()(declaring.new_architecture)
+
+_Unread: Any = typer.BadParameter.__base__  # a command line that typer cannot read: it exports the class under no name
 
 
 def _print_version(asked: bool) -> None:
@@ -60,7 +62,15 @@ def _root(
 def main() -> None:
     """Run the console command: a mistake of the user is one line on stderr and exit code 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except _Unread as error:
+        if not sys.argv[1:]:  # asked for nothing: told what there is
+            error.show()
+            sys.exit(error.exit_code)
+        where = error.ctx.command_path if error.ctx else "rctheory"
+        found = " ".join(error.format_message().split()).removesuffix(".")
+        print(f"rctheory: {found}; see `{where} -h`", file=sys.stderr)
+        sys.exit(2)
     except RcError as error:
         print(f"rctheory: {error}", file=sys.stderr)
         sys.exit(2)

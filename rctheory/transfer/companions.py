@@ -86,7 +86,10 @@ def _card(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
     options, kept, replayed = described(plan)
     if record.get("refitted"):
         fitted = sorted({name.split(".")[-2] for name in record["refitted"]})  # of the module that holds a parameter
-        kept += f" Fitted by least squares on calibration text, layer by layer: {', '.join(fitted)}."
+        kept = (
+            "Units were chosen from the source's, and the function has changed. Fitted on calibration text "
+            f"afterwards, a layer at a time: {', '.join(fitted)}."
+        )
     rows = "\n".join(("| axis | source | here |", "|---|---|---|", *changed))
     return (
         f"---\nlibrary_name: transformers\ntags: [rctheory, weight-transfer]\n---\n\n"
@@ -102,7 +105,7 @@ def _units(plan: Mapping[str, Any]) -> tuple[str, str, str]:
     kept = (
         "Every unit is kept: the function of the source is unchanged up to rounding."
         if exact
-        else ("Units are a sample of the source's: the function has changed.")
+        else "Units are a sample of the source's: the function has changed."
     )
     return f"noise {plan.get('noise')}", kept, "The plan, unit by unit, is in `rctheory_transfer.json`."
 

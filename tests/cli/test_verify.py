@@ -9,9 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from typer.testing import CliRunner
 
-from rctheory.cli import app
 from rctheory.suite.evidence import load_evidence
 
 NEEDS = "rctheory: no data set; expected it to be installed; install it\n"
@@ -150,11 +148,26 @@ def test_a_dangling_link_is_told_before_any_work(toy, shell):
     assert not (toy.folder / "reports").exists()
 
 
-@pytest.mark.parametrize("arguments", [["verify", "--tier", "huge"], ["verfy"], ["verify", "--no-such"], []])
-def test_usage_errors_exit_2_without_a_traceback(arguments):
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 2
-    assert "Traceback" not in result.output
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verify", "--tier", "huge"], "Invalid value for '--tier'"),
+        (["verify", "--no-such"], "No such option: --no-such; see `rctheory verify -h`"),
+        (["verfy"], "No such command 'verfy'"),
+        (["prune", "model"], "Missing argument 'TARGET'; see `rctheory prune -h`"),
+        (["prune", "a", "b", "--set", "ffn=9", "--tokens", "-1"], "Invalid value for '--tokens'"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_one_line_and_exit_2(shell, arguments, message):
+    code, out, err = shell(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"rctheory: {message}")
+
+
+def test_without_a_command_there_is_the_help(shell):
+    code, out, err = shell()
+    assert code == 2
+    assert "Usage: rctheory" in out + err
 
 
 def test_an_interruption_exits_130_and_keeps_what_is_finished(toy, shell):
