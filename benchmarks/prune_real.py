@@ -39,7 +39,7 @@ from rctheory.transfer.units import AxisPlan
 
 LICENCES = Path("/usr/share/common-licenses")
 HELD_OUT = "GPL-3"
-WINDOW, WINDOWS = 1024, 3
+WINDOW, WINDOWS = 1024, 10
 UNTIED = "directions, head untied"
 
 
@@ -67,13 +67,20 @@ def write_texts(folder: Path) -> tuple[list[Path], dict[str, str]]:
 
 
 @torch.no_grad()
-def perplexity(model: Any, windows: Tensor) -> float:
-    """Return exp of the mean loss of windows, each read on its own."""
-    total = 0.0
+def losses(model: Any, windows: Tensor) -> Tensor:
+    """Return the mean loss of each window (K, T), read on its own: (K,) float64."""
+    found = []
     for window in windows:
         logits = model(window[None]).logits[0, :-1]
-        total += float(torch.nn.functional.cross_entropy(logits, window[1:]))
-    return math.exp(total / len(windows))
+        found.append(torch.nn.functional.cross_entropy(logits, window[1:]).double())
+    return torch.stack(found)
+
+
+def ratio(after: Tensor, before: Tensor) -> tuple[float, float]:
+    """Return the ratio of perplexities and its standard error over windows, which are few and of one text."""
+    change = after - before
+    found = math.exp(float(change.mean()))
+    return found, found * float(change.std()) / math.sqrt(len(change))
 
 
 def by_scores(checkpoint: Checkpoint, m: int, scores: Mapping[str, Tensor]) -> TransferPlan:
@@ -127,8 +134,11 @@ def main() -> None:
             model = load_model(source)
             ids = {name: tokenize(source, text, WINDOW * WINDOWS)[0] for name, text in judged.items()}
         windows = {name: t[: len(t) // WINDOW * WINDOW].reshape(-1, WINDOW) for name, t in ids.items()}
-        before = {name: perplexity(model, part) for name, part in windows.items()}
-        print(json.dumps({"model": "source", "perplexity": before}), flush=True)
+        if short := [name for name, part in windows.items() if len(part) < 2]:
+            parser.error(f"{', '.join(short)}: fewer than two windows of {WINDOW} tokens to judge on; give longer texts")
+        before = {name: losses(model, part) for name, part in windows.items()}
+        found = {name: math.exp(float(part.mean())) for name, part in before.items()}
+        print(json.dumps({"model": "source", "perplexity": found}), flush=True)
         axes = [name for name, instance in checkpoint.layout.axes.items() if instance.axis.name == "ffn"]
         weights = weight_importance(checkpoint)
         scores = {"magnitude": {a: weights(a) for a in axes}, "Torch-Pruning": torch_pruning_scores(model, axes)}
@@ -149,10 +159,11 @@ def main() -> None:
                 prune(checkpoint, {axis: m}, paths, target, how)
             seconds = time.perf_counter() - started
             small = load_model(target)
-            ratios = {name: perplexity(small, part) / before[name] for name, part in windows.items()}
+            ratios = {name: ratio(losses(small, part), before[name]) for name, part in windows.items()}
             size = sum(weight.numel() for weight in small.parameters())
-            found = {"model": method, "axis": axis, "kept": share, "seconds": round(seconds, 1), "weights": size}
-            print(json.dumps(found | {"perplexity_ratio": ratios}), flush=True)
+            facts = {"model": method, "axis": axis, "kept": share, "seconds": round(seconds, 1), "weights": size}
+            facts |= {"perplexity_ratio": {name: value for name, (value, _) in ratios.items()}}
+            print(json.dumps(facts | {"standard_error": {name: se for name, (_, se) in ratios.items()}}), flush=True)
 
 
 if __name__ == "__main__":
