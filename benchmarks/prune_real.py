@@ -135,7 +135,7 @@ def main() -> None:
             ids = {name: tokenize(source, text, WINDOW * WINDOWS)[0] for name, text in judged.items()}
         windows = {name: t[: len(t) // WINDOW * WINDOW].reshape(-1, WINDOW) for name, t in ids.items()}
         if short := [name for name, part in windows.items() if len(part) < 2]:
-            parser.error(f"{', '.join(short)}: fewer than two windows of {WINDOW} tokens to judge on; give longer texts")
+            parser.error(f"{', '.join(short)}: fewer than two windows of {WINDOW} tokens; give longer texts")
         before = {name: losses(model, part) for name, part in windows.items()}
         found = {name: math.exp(float(part.mean())) for name, part in before.items()}
         print(json.dumps({"model": "source", "perplexity": found}), flush=True)
