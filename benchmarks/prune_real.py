@@ -1,6 +1,6 @@
 """Zero-shot shrink of the packaged Llama model: perplexity by method, kind of text and width, in one run.
 
-    python benchmarks/prune_real.py [--keep 0.75 0.5] [--stream 0.875] [--tokens 40960] [--generated 20480]
+    python benchmarks/prune_real.py [--keep 0.75 0.5] [--stream 0.875] [--tokens 63488] [--generated 20480 6144]
                                     [--unseen FILE ...]
 
 Calibrated on two kinds of text (Python's documentation, licences) and on text that the model writes itself; judged on
@@ -41,6 +41,7 @@ LICENCES = Path("/usr/share/common-licenses")
 HELD_OUT = "GPL-3"
 WINDOW, WINDOWS = 1024, 10
 UNTIED = "directions, head untied"
+DIRECTIONS = ("directions", UNTIED)
 
 
 def write_texts(folder: Path) -> tuple[list[Path], dict[str, str]]:
@@ -121,8 +122,10 @@ def main() -> None:
     parser.add_argument(
         "--stream", type=float, nargs="*", default=[], help="shares of the residual stream that are kept"
     )
-    parser.add_argument("--tokens", type=int, default=40960, help="calibration tokens of text")
-    parser.add_argument("--generated", type=int, default=20480, help="calibration tokens that the model writes")
+    parser.add_argument("--tokens", type=int, default=63488, help="calibration tokens in all")
+    parser.add_argument(
+        "--generated", type=int, nargs="+", default=[20480, 6144], help="how many of them the model writes"
+    )
     parser.add_argument("--select", nargs="+", default=["elimination"], help="ways to choose units")
     parser.add_argument("--unseen", type=Path, nargs="*", default=[], help="further texts that calibration never sees")
     options = parser.parse_args()
@@ -143,18 +146,22 @@ def main() -> None:
         weights = weight_importance(checkpoint)
         scores = {"magnitude": {a: weights(a) for a in axes}, "Torch-Pruning": torch_pruning_scores(model, axes)}
         del model
-        jobs = [("ffn", s, name) for s in options.keep for name in ("random + scale", *scores, *options.select)]
-        jobs += [("residual", s, name) for s in options.stream for name in ("random + scale", "directions", UNTIED)]
-        for axis, share, method in jobs:
+        alone = ("random + scale", *scores)  # from the weights, without a text
+        jobs = [("ffn", s, name, 0) for s in options.keep for name in alone]
+        jobs += [("ffn", s, n, g) for s in options.keep for n in options.select for g in options.generated]
+        jobs += [("residual", s, "random + scale", 0) for s in options.stream]
+        jobs += [("residual", s, n, g) for s in options.stream for n in DIRECTIONS for g in options.generated]
+        for axis, share, method, written in jobs:
             m = round(share * checkpoint.layout.sizes[axis])
-            started, target = time.perf_counter(), folder / f"{axis}-{method}-{m}"
+            started, target = time.perf_counter(), folder / f"{axis}-{method}-{m}-{written}"
             if method in scores:
                 apply_transfer(checkpoint, by_scores(checkpoint, m, scores[method]), target)
             elif method == "random + scale":
                 drawn = draw_transfer(checkpoint.layout, {axis: m}, design="without-replacement")
                 apply_transfer(checkpoint, drawn, target)
             else:
-                how = Calibration(tokens=options.tokens, generated=options.generated, untie=method == UNTIED)
+                text = options.tokens - written
+                how = Calibration(tokens=text, generated=written, untie=method == UNTIED)
                 how = replace(how, select=method) if axis == "ffn" else how
                 prune(checkpoint, {axis: m}, paths, target, how)
             seconds = time.perf_counter() - started
@@ -162,6 +169,7 @@ def main() -> None:
             ratios = {name: ratio(losses(small, part), before[name]) for name, part in windows.items()}
             size = sum(weight.numel() for weight in small.parameters())
             facts = {"model": method, "axis": axis, "kept": share, "seconds": round(seconds, 1), "weights": size}
+            facts |= {} if method in alone else {"tokens": options.tokens, "generated": written}
             facts |= {"perplexity_ratio": {name: value for name, (value, _) in ratios.items()}}
             print(json.dumps(facts | {"standard_error": {name: se for name, (_, se) in ratios.items()}}), flush=True)
 
