@@ -61,6 +61,7 @@ def writer(bos: int | None = FIRST) -> SimpleNamespace:
         (2, 3, [[7, 0, 1], [7, 0, 1]]),
         (2, 8, [[7, 0, 1, 2, 7, 0, 1, 2], [7, 0, 1, 2, 7, 0, 1, 2]]),
         (2, 6, [[7, 0, 1, 2, 7, 0], [1, 2, 7, 0, 1, 2]]),
+        (1, 6, [[7, 0, 1, 2, 7, 0]]),
     ],
 )
 def test_long_windows_hold_several_pieces(

@@ -168,6 +168,7 @@ def test_without_a_command_there_is_the_help(shell):
     code, out, err = shell()
     assert code == 2
     assert "Usage: rctheory" in out + err
+    assert (out + err).count("\n") > 10
 
 
 def test_an_interruption_exits_130_and_keeps_what_is_finished(toy, shell):
