@@ -64,9 +64,6 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except _Unread as error:
-        if not sys.argv[1:]:  # asked for nothing: told what there is
-            error.show()
-            sys.exit(error.exit_code)
         where = error.ctx.command_path if error.ctx else "rctheory"
         found = " ".join(error.format_message().split()).removesuffix(".")
         print(f"rctheory: {found}; see `{where} -h`", file=sys.stderr)
