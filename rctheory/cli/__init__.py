@@ -66,7 +66,8 @@ def main() -> None:
     except _Unread as error:
         where = error.ctx.command_path if error.ctx else "rctheory"
         found = " ".join(error.format_message().split()).removesuffix(".")
-        print(f"rctheory: {found}; see `{where} -h`", file=sys.stderr)
+        if found:  # without a command there is nothing to say: the help stands on stdout already
+            print(f"rctheory: {found}; see `{where} -h`", file=sys.stderr)
         sys.exit(2)
     except RcError as error:
         print(f"rctheory: {error}", file=sys.stderr)
