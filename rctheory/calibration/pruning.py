@@ -41,8 +41,8 @@ class Calibration:
         select: name of the way to choose units (`calibration.selection.SELECTIONS`).
         tokens: most tokens of the texts.
         generated: tokens that the model writes itself, beside the texts; whole windows of them, one at least.
-        length: most tokens of a window. As many as the model will read at once are best: what enters a layer depends on
-            what came before.
+        length: most tokens of a window. As many as the model will read at once are best, what enters a layer depends on
+            what came before; of a text of a few thousand tokens shorter ones, which are more.
         strength: of the ridge towards the trained weights.
         correction: share of the error of earlier layers that each layer is to make good for.
         influence: tokens on which gradients of the source are measured, for the metric in which units are chosen; 0 for

@@ -36,7 +36,7 @@ def prune(
         int,
         typer.Option(min=0, help="Passes that fit what makes feed-forward units, given 8 tokens a unit; 0: none."),
     ] = 2,
-    window: Annotated[int, typer.Option(min=2, help="Most tokens that are read at once.")] = 1024,
+    window: Annotated[int, typer.Option(min=2, help="Most tokens read at once; of a short text better 256.")] = 1024,
     seed: Annotated[int, typer.Option(help="Root of the generated text and of sampled labels.")] = 0,
     untie: Annotated[
         bool, typer.Option("--untie", help="Residual stream: give a tied head weights of its own; closer, and larger.")
