@@ -1,7 +1,7 @@
 """Zero-shot shrink of the packaged Llama model: perplexity by method, kind of text and width, in one run.
 
     python benchmarks/prune_real.py [--keep 0.75 0.5] [--stream 0.875] [--tokens 63488] [--generated 20480 6144]
-                                    [--unseen FILE ...]
+                                    [--window 1024] [--judged 10] [--unseen FILE ...]
 
 Calibrated on two kinds of text (Python's documentation, licences) and on text that the model writes itself; judged on
 other text of these kinds, and on kinds that calibration never saw: the data set descriptions of scikit-learn, and any
@@ -39,7 +39,7 @@ from rctheory.transfer.units import AxisPlan
 
 LICENCES = Path("/usr/share/common-licenses")
 HELD_OUT = "GPL-3"
-WINDOW, WINDOWS = 1024, 10
+WINDOW = 1024  # tokens that are judged at once
 UNTIED = "directions, head untied"
 DIRECTIONS = ("directions", UNTIED)
 
@@ -126,6 +126,8 @@ def main() -> None:
     parser.add_argument(
         "--generated", type=int, nargs="+", default=[20480, 6144], help="how many of them the model writes"
     )
+    parser.add_argument("--window", type=int, default=Calibration.length, help="tokens that calibration reads at once")
+    parser.add_argument("--judged", type=int, default=10, help=f"most windows of {WINDOW} tokens of a judged text")
     parser.add_argument("--select", nargs="+", default=["elimination"], help="ways to choose units")
     parser.add_argument("--unseen", type=Path, nargs="*", default=[], help="further texts that calibration never sees")
     options = parser.parse_args()
@@ -135,7 +137,7 @@ def main() -> None:
         judged |= {f"unseen: {path.name}": path.read_text(errors="replace") for path in options.unseen}
         with folder_of(checkpoint) as source:
             model = load_model(source)
-            ids = {name: tokenize(source, text, WINDOW * WINDOWS)[0] for name, text in judged.items()}
+            ids = {name: tokenize(source, text, WINDOW * options.judged)[0] for name, text in judged.items()}
         windows = {name: t[: len(t) // WINDOW * WINDOW].reshape(-1, WINDOW) for name, t in ids.items()}
         if short := [name for name, part in windows.items() if len(part) < 2]:
             parser.error(f"{', '.join(short)}: fewer than two windows of {WINDOW} tokens; give longer texts")
@@ -160,8 +162,8 @@ def main() -> None:
                 drawn = draw_transfer(checkpoint.layout, {axis: m}, design="without-replacement")
                 apply_transfer(checkpoint, drawn, target)
             else:
-                text = options.tokens - written
-                how = Calibration(tokens=text, generated=written, untie=method == UNTIED)
+                text, untie = options.tokens - written, method == UNTIED
+                how = Calibration(tokens=text, generated=written, length=options.window, untie=untie)
                 how = replace(how, select=method) if axis == "ffn" else how
                 prune(checkpoint, {axis: m}, paths, target, how)
             seconds = time.perf_counter() - started

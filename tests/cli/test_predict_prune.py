@@ -113,7 +113,9 @@ def test_pruning_writes_a_model_that_transformers_loads(
     assert torch.equal(after[gate], before[gate][kept]) is not bool(epochs)
     assert (gate in record["refitted"]) is bool(epochs)
     parts = "down_proj, gate_proj, o_proj, up_proj" if epochs else "down_proj, o_proj"
-    assert f"Fitted on calibration text afterwards, a layer at a time: {parts}." in (target / "README.md").read_text()
+    card = (target / "README.md").read_text()
+    assert f"Fitted on calibration text afterwards, a layer at a time: {parts}." in card
+    assert "are a sample" not in card
     code, _, err = shell("transfer", model, tmp_path / "again", "--plan", target / "rctheory_transfer.json")
     assert (code, err.count("\n")) == (2, 1)
     assert "refitted on text; expected a plan from which every weight follows" in err
