@@ -9,6 +9,9 @@ from torch import Tensor
 from rctheory.errors import UsageError
 from rctheory.transfer.models import longest, tokenize
 
+# Characters that are read for each token that is asked for. A token of English has four or five, of tables more.
+AMPLE = 16
+
 
 def read_texts(paths: Sequence[Path]) -> list[str]:
     """Return the contents of text files.
@@ -36,7 +39,9 @@ def windows_of(folder: Path, texts: Sequence[str], *, tokens: int, length: int) 
 
     Windows of a text lie at equal distances over the whole of it: neighbours say much the same. Every text gets an
     equal share of them, and what a short one leaves goes to the others. Texts that are shorter than a window are read
-    one after the other, as one text; if that is all there is, and it is shorter still, it is one window.
+    one after the other, as one text; if that is all there is, and it is shorter still, it is one window. Of a text that
+    is far longer than needed only passages become tokens, at equal distances too: the time that this takes follows
+    `tokens`, not the size of the files.
 
     Args:
         folder: of the model, with its tokenizer.
@@ -51,11 +56,22 @@ def windows_of(folder: Path, texts: Sequence[str], *, tokens: int, length: int) 
     if length < 2 or tokens < 2:
         raise UsageError(f"{tokens} tokens in windows of {length}", "at least 2 of each", "give more")
     length = min(length, tokens, longest(folder) or length)
-    streams = _joined([tokenize(folder, text)[0] for text in texts], length)
+    streams = _joined([tokenize(folder, _passages(text, tokens, length))[0] for text in texts], length)
     length = min(length, max(len(stream) for stream in streams))
     available = [len(stream) // length for stream in streams]
     taken = shares(available, max(1, tokens // length))
     return torch.cat([_spread(s, k, length) for s, k in zip(streams, taken, strict=True)])
+
+
+def _passages(text: str, tokens: int, length: int) -> str:
+    """Return a text, or passages of it, one for each window that it could be asked for, one after the other."""
+    count = max(1, tokens // length)
+    size = AMPLE * tokens // count
+    if len(text) <= size * count:
+        return text
+    part = len(text) // count  # at least as long as a passage, which is the middle of it
+    starts = [i * part + (part - size) // 2 for i in range(count)]
+    return "".join(text[start : start + size] for start in starts)
 
 
 def _joined(streams: Sequence[Tensor], length: int) -> list[Tensor]:

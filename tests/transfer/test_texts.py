@@ -53,3 +53,21 @@ def test_there_are_never_more_tokens_than_asked_for(tokens: int, found: list[str
 def test_no_window_is_longer_than_the_model_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "longest", lambda _folder: 2)
     assert windows(["abcdef"], 100, 4) == ["ab", "cd", "ef"]
+
+
+def test_of_a_long_text_passages_over_the_whole_of_it_become_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A book of a thousand chapters, each a character of its own, of which four windows are wanted."""
+    read = []
+
+    def tokenize(_folder: Path, text: str) -> Tensor:
+        read.append(len(text))
+        return torch.tensor([[ord(character) for character in text]])
+
+    monkeypatch.setattr(texts, "tokenize", tokenize)
+    book = "".join(chr(1000 + chapter) * 50 for chapter in range(1000))
+    chapters = [ord(window[0]) - 1000 for window in windows([book], 40, 10)]
+    assert read == [texts.AMPLE * 40]
+    assert chapters == pytest.approx([125, 375, 625, 875], abs=2)
+    # Nothing changes for a text of just as many characters as are read.
+    short = book[: texts.AMPLE * 40]
+    assert windows([short], 40, 10) == [short[start : start + 10] for start in (80, 240, 400, 560)]
