@@ -1,14 +1,15 @@
 """Zero-shot shrink of the packaged Llama model: perplexity by method, kind of text and width, in one run.
 
     python benchmarks/prune_real.py [--keep 0.75 0.5] [--stream 0.875] [--tokens 63488] [--generated 20480 6144]
-                                    [--window 1024] [--judged 10] [--unseen FILE ...]
+                                    [--window 1024] [--judged 10] [--text FILE ...] [--unseen FILE ...]
 
-Calibrated on two kinds of text (Python's documentation, licences) and on text that the model writes itself; judged on
-other text of these kinds, and on kinds that calibration never saw: the data set descriptions of scikit-learn, and any
-files that are named. Beside it, from the weights alone: random units scaled by n / m, units of largest weights, and the
-group importance of Torch-Pruning. Every model is written, and loaded by transformers without a missing weight. Prints
-a line of JSON for each model. `--keep` shrinks the feed-forward layers, `--stream` the residual stream, its head tied
-as in the source or untied, beside random coordinates scaled by n / m.
+Calibrated on two kinds of text (Python's documentation, licences), on the first four fifths of files that are named
+with `--text`, each a kind of its own, and on text that the model writes itself; judged on other text of these kinds,
+and on kinds that calibration never saw: the data set descriptions of scikit-learn, and files named with `--unseen`.
+Beside it, from the weights alone: random units scaled by n / m, units of largest weights, and the group importance of
+Torch-Pruning. Every model is written, and loaded by transformers without a missing weight. Prints a line of JSON for
+each model. `--keep` shrinks the feed-forward layers, `--stream` the residual stream, its head tied as in the source or
+untied, beside random coordinates scaled by n / m.
 """
 
 import argparse
@@ -44,8 +45,16 @@ UNTIED = "directions, head untied"
 DIRECTIONS = ("directions", UNTIED)
 
 
-def write_texts(folder: Path) -> tuple[list[Path], dict[str, str]]:
-    """Write the calibration texts, and return them with the texts to be judged on."""
+def write_texts(
+    folder: Path, known: Sequence[Path] = (), unseen: Sequence[Path] = ()
+) -> tuple[list[Path], dict[str, str]]:
+    """Write the calibration texts, and return them with the texts to be judged on.
+
+    Args:
+        folder: where they are written.
+        known: files that are calibrated on and judged on, each a kind of its own.
+        unseen: files that are judged on alone.
+    """
     names = sorted(topics)
     shuffled = [names[k] for k in torch.randperm(len(names), generator=generator(0, "prune", "topics")).tolist()]
     cut = len(shuffled) * 4 // 5
@@ -54,16 +63,19 @@ def write_texts(folder: Path) -> tuple[list[Path], dict[str, str]]:
         "documentation": "\n\n".join(topics[name] for name in shuffled[:cut]),
         "licences": "\n\n".join(path.read_text(errors="replace") for path in licences),
     }
-    paths = []
-    for name, text in calibration.items():
-        paths.append(folder / f"{name}.txt")
-        paths[-1].write_text(text)
     descriptions = sorted((Path(sklearn.datasets.__file__).parent / "descr").glob("*.rst"))
     judged = {
         "documentation": "\n\n".join(topics[name] for name in shuffled[cut:]),
         "licences": (LICENCES / HELD_OUT).read_text(),
         "unseen: data set descriptions": "\n\n".join(path.read_text() for path in descriptions),
     }
+    for path in known:
+        text = path.read_text(errors="replace")
+        calibration[path.name], judged[path.name] = text[: len(text) * 4 // 5], text[len(text) * 4 // 5 :]
+    judged |= {f"unseen: {path.name}": path.read_text(errors="replace") for path in unseen}
+    paths = [folder / f"{number}.txt" for number in range(len(calibration))]
+    for path, text in zip(paths, calibration.values(), strict=True):
+        path.write_text(text)
     return paths, judged
 
 
@@ -129,12 +141,12 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=Calibration.length, help="tokens that calibration reads at once")
     parser.add_argument("--judged", type=int, default=10, help=f"most windows of {WINDOW} tokens of a judged text")
     parser.add_argument("--select", nargs="+", default=["elimination"], help="ways to choose units")
+    parser.add_argument("--text", type=Path, nargs="*", default=[], help="further kinds of text, a file each")
     parser.add_argument("--unseen", type=Path, nargs="*", default=[], help="further texts that calibration never sees")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place, open_checkpoint("smollm2") as checkpoint:
         folder = Path(place)
-        paths, judged = write_texts(folder)
-        judged |= {f"unseen: {path.name}": path.read_text(errors="replace") for path in options.unseen}
+        paths, judged = write_texts(folder, options.text, options.unseen)
         with folder_of(checkpoint) as source:
             model = load_model(source)
             ids = {name: tokenize(source, text, WINDOW * options.judged)[0] for name, text in judged.items()}
